@@ -1,0 +1,1 @@
+"""Headrace: an asynchronous, event-driven orchestrator for data pipelines."""
