@@ -1,1 +1,232 @@
-"""The composition root: builds the parts and joins them."""
+"""The composition root: builds the parts of Headrace for one project and joins them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import anyio
+
+from headrace.domain.pipeline import Pipeline
+from headrace.domain.statuses import RUN_TERMINAL
+from headrace.engine.clock import SystemClock
+from headrace.engine.creating import create_fresh, create_partial, create_retry
+from headrace.engine.engine import Engine, EngineSettings
+from headrace.engine.reading import UnknownRun, lines_after, output_parts, run_row, summaries, view_run
+from headrace.engine.testing import run_tests
+from headrace.engine.views import LogLineView, OutputView, RunSummary, RunView, TestReport
+from headrace.engine.work_folder import work_folder
+from headrace.engine.worker_environment import worker_environ
+from headrace.engine.workers import WorkerPool
+from headrace.project.reading import Project, read_pipeline, read_project
+from headrace.project.versions import pipeline_hash
+from headrace.samples import serve_samples
+from headrace.store.database import Database, open_database, project_database
+from headrace.store.queries import QUERIES
+from headrace.store.runs import keep_project
+
+LOOK_SECONDS = 0.25
+"""How often a run is looked at that another service may be driving."""
+
+
+@dataclass
+class Headrace:
+    """One project, its database, and (where it drives) the engine that runs its pipelines."""
+
+    project: Project
+    project_id: int
+    database: Database
+    engine: Engine | None = None
+    pool: WorkerPool | None = None
+    _changed: dict[int, asyncio.Event] = field(default_factory=dict)
+
+    def pipeline(self, uuid: str) -> Pipeline:
+        """A pipeline as its files are now. Raises what is wrong with it, fault by fault."""
+        return read_pipeline(self.project, uuid)
+
+    async def create_run(
+        self,
+        pipeline: str,
+        *,
+        variables: Mapping[str, Any] | None = None,
+        block: str | None = None,
+        with_upstream: bool = False,
+    ) -> int:
+        """Record a run of a pipeline, or of one of its blocks, and give its id; it starts at once where we drive."""
+        pinned, given = self.pipeline(pipeline), dict(variables or {})
+        if block is None:
+            run = await create_fresh(self.database, self.project_id, pinned, given, pipeline_hash)
+        else:
+            run = await create_partial(
+                self.database, self.project_id, pinned, block, given, pipeline_hash, with_upstream=with_upstream
+            )
+        self._drive(run)
+        return run
+
+    async def retry(self, run: int, *, from_block: str | None = None, latest: bool = False) -> int:
+        """A new run that keeps what run `run` completed; of the same pinned pipeline, or of its `latest` files."""
+        row = await run_row(self.database, run)
+        newest = self.pipeline(row["pipeline"]) if latest else None
+        again = await create_retry(self.database, run, newest, pipeline_hash, from_block=from_block)
+        self._drive(again)
+        return again
+
+    async def cancel(self, run: int) -> None:
+        """Ask for a run's cancel. A run that no service drives is taken and ended here, where we drive."""
+        row = await self.database.fetchrow(QUERIES["request_cancel"], run)
+        if row is None:
+            raise UnknownRun(f"There is no run {run}.", remedy="`headrace runs` lists the runs there are.")
+        if row["asked"] and not row["driven"]:
+            self._drive(run)
+        elif self.engine is not None:
+            self.engine.wake()
+
+    async def resume(self) -> list[int]:
+        """Take up every run of the project that has not ended; their ids."""
+        rows = await self.database.fetch(QUERIES["unfinished_runs"], self.project_id)
+        for row in rows:
+            self._drive(row["id"])
+        return [row["id"] for row in rows]
+
+    def _drive(self, run: int) -> None:
+        if self.engine is None:
+            return
+        if self.engine.only is not None:
+            self.engine.only.add(run)
+        self.engine.wake()
+
+    async def finished(self, run: int) -> RunView:
+        """Wait until a run has ended, whoever drives it."""
+        async for view in self.changes(run):
+            if view.status in RUN_TERMINAL:
+                return view
+        raise AssertionError("changes end with a terminal view")
+
+    async def changes(self, run: int) -> AsyncIterator[RunView]:
+        """A view of the run now and at each change; the last one is terminal."""
+        changed = self._changed.setdefault(run, asyncio.Event())
+        seen: RunView | None = None
+        while True:
+            changed.clear()
+            view = await view_run(self.database, run)
+            if view != seen:
+                yield view
+                seen = view
+            if view.status in RUN_TERMINAL:
+                self._changed.pop(run, None)
+                return
+            with anyio.move_on_after(LOOK_SECONDS):
+                await changed.wait()
+
+    def note_change(self, run: int) -> None:
+        """Called by the engine after each recorded step."""
+        if event := self._changed.get(run):
+            event.set()
+
+    async def show(self, run: int) -> RunView:
+        """A run with its blocks."""
+        return await view_run(self.database, run)
+
+    async def runs(
+        self, *, limit: int = 20, before: int | None = None, pipeline: str | None = None, status: str | None = None
+    ) -> list[RunSummary]:
+        """A page of the project's runs, newest first."""
+        return await summaries(
+            self.database, self.project_id, limit=limit, before=before, pipeline=pipeline, status=status
+        )
+
+    async def logs(self, run: int, block: str | None = None, *, follow: bool = False) -> AsyncIterator[LogLineView]:
+        """A run's log lines in order; with `follow` until the run has ended."""
+        after = 0
+        while True:
+            ended = (await run_row(self.database, run))["status"] in RUN_TERMINAL
+            async for found, line in lines_after(self.database, run, block, after):
+                after = found
+                yield line
+            if ended or not follow:
+                return
+            await anyio.sleep(LOOK_SECONDS)
+
+    async def output_parts(self, run: int, block: str, index: int = 0) -> tuple[OutputView, AsyncIterator[bytes]]:
+        """An output's facts, and its bytes part by part."""
+        return await output_parts(self.database, run, block, index)
+
+    async def test(self, pipeline: str) -> list[TestReport]:
+        """Run each block's tests on its newest stored outputs."""
+        if self.engine is None or self.pool is None:
+            raise RuntimeError("tests run in workers: open Headrace with drive=True")
+        return await run_tests(
+            self.database,
+            self.pool,
+            self.pipeline(pipeline),
+            self.project.root,
+            self.project_id,
+            self.engine.work_folder,
+        )
+
+
+@asynccontextmanager
+async def open_headrace(
+    project: Path,
+    *,
+    environ: Mapping[str, str] | None = None,
+    drive: bool = True,
+    claim_all: bool = False,
+    settings: EngineSettings | None = None,
+    spares: int = 2,
+) -> AsyncIterator[Headrace]:
+    """Open a project's Headrace; with `drive` it runs pipelines in this process until the context ends.
+
+    A driving one claims only the runs that it was asked for, or (`claim_all`) every run of the project that waits.
+    """
+    given = os.environ if environ is None else environ
+    root = _resolved(project)
+    read = read_project(root, given)
+    async with AsyncExitStack() as stack:
+        database = await stack.enter_async_context(open_database(root, given))
+        project_id = await keep_project(database, str(root), read.name)
+        headrace = Headrace(read, project_id, database)
+        if drive:
+            await _start_engine(stack, headrace, claim_all=claim_all, settings=settings, spares=spares)
+        yield headrace
+
+
+async def _start_engine(
+    stack: AsyncExitStack, headrace: Headrace, *, claim_all: bool, settings: EngineSettings | None, spares: int
+) -> None:
+    database, project = headrace.database, headrace.project
+    extra = {"HEADRACE_SAMPLES_URL": await stack.enter_async_context(serve_samples())}
+    if "POSTGRES_HOST" not in project.environ and database.address.kind == "embedded":
+        extra |= await project_database(database, project.root)
+    pool = await stack.enter_async_context(WorkerPool(environ=worker_environ(project.environ, extra), spares=spares))
+    folder = stack.enter_context(work_folder(_work_base(database, project.root)))
+    headrace.pool = pool
+    headrace.engine = Engine(
+        database=database,
+        pool=pool,
+        project=project.root,
+        project_id=headrace.project_id,
+        work_folder=folder,
+        clock=SystemClock(),
+        settings=settings or EngineSettings(),
+        only=None if claim_all else set(),
+        changed=headrace.note_change,
+    )
+    tasks = await stack.enter_async_context(anyio.create_task_group())
+    stack.callback(tasks.cancel_scope.cancel)
+    tasks.start_soon(headrace.engine.run)
+    await headrace.engine.ready()
+
+
+def _resolved(project: Path) -> Path:
+    return project.resolve()
+
+
+def _work_base(database: Database, project: Path) -> Path:
+    folder = database.address.folder
+    return (project / ".headrace" if folder is None else folder.parent) / "work"

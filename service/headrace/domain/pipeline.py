@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
 from typing import Any
@@ -188,6 +188,18 @@ def _check_uuids(pipeline: Pipeline) -> None:
                     f"pipeline {pipeline.uuid}, block {block.uuid}: unknown upstream block {above}.",
                     remedy="Name a block of this pipeline, or remove it from upstream_blocks.",
                 )
+
+
+def restricted(pipeline: Pipeline, uuids: Collection[str]) -> Pipeline:
+    """The pipeline with only some of its blocks; edges from blocks that are left out are dropped."""
+    return replace(
+        pipeline,
+        blocks=tuple(
+            replace(block, upstream=tuple(above for above in block.upstream if above in uuids))
+            for block in pipeline.blocks
+            if block.uuid in uuids
+        ),
+    )
 
 
 def find_cycle(upstream: Mapping[str, Sequence[str]]) -> list[str]:

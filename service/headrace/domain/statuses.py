@@ -65,7 +65,6 @@ BLOCK_MOVES: dict[BlockStatus, frozenset[BlockStatus]] = {
     BlockStatus.INITIAL: frozenset(
         {
             BlockStatus.QUEUED,
-            BlockStatus.RUNNING,
             BlockStatus.CANCELLED,
             BlockStatus.UPSTREAM_FAILED,
             BlockStatus.CONDITION_FAILED,

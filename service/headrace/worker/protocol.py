@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from typing import Any
 
@@ -168,29 +168,46 @@ class LogRecord:
 
 def encode(op: str, value: Any) -> bytes:
     """A message's bytes, its length first; `value` is one of the dataclasses above."""
-    body = json.dumps({"op": op, **asdict(value)}, separators=(",", ":")).encode()
+    body = _ENCODER.encode({"op": op, **_as_json(value)}).encode()
     return len(body).to_bytes(4, "big") + body
+
+
+def _as_json(value: Any) -> dict[str, Any]:
+    """What JSON has no word for: our dataclasses (`asdict` would copy every value) and read-only mappings."""
+    names = _FIELDS.get(type(value))
+    if names is not None:
+        return {name: getattr(value, name) for name in names}
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"a {type(value).__name__} cannot travel between the service and a worker")
+
+
+_FIELDS = {
+    kind: tuple(field.name for field in fields(kind))
+    for kind in (OutputRef, Input, CodeRef, Call, Frame, Failure, Output, Result, LogRecord)
+}
+_ENCODER = json.JSONEncoder(separators=(",", ":"), default=_as_json)
 
 
 def call_from_json(value: Mapping[str, Any]) -> Call:
     """The Call in a decoded message."""
-    fields = {key: item for key, item in value.items() if key != "op"}
-    fields["mode"] = Mode(fields["mode"])
-    fields["code"] = CodeRef(**fields["code"])
-    fields["conditions"] = tuple(CodeRef(**item) for item in fields["conditions"])
-    fields["inputs"] = tuple(
+    values = {key: item for key, item in value.items() if key != "op"}
+    values["mode"] = Mode(values["mode"])
+    values["code"] = CodeRef(**values["code"])
+    values["conditions"] = tuple(CodeRef(**item) for item in values["conditions"])
+    values["inputs"] = tuple(
         Input(item["block"], tuple(OutputRef(Codec(o["codec"]), o["inline"], o["path"]) for o in item["outputs"]))
-        for item in fields["inputs"]
+        for item in values["inputs"]
     )
-    return Call(**fields)
+    return Call(**values)
 
 
 def result_from_json(value: Mapping[str, Any]) -> Result:
     """The Result in a decoded message."""
-    fields = {key: item for key, item in value.items() if key != "op"}
-    fields["outcome"] = Outcome(fields["outcome"])
-    fields["outputs"] = tuple(Output(**{**item, "codec": Codec(item["codec"])}) for item in fields["outputs"])
-    if failure := fields["failure"]:
+    values = {key: item for key, item in value.items() if key != "op"}
+    values["outcome"] = Outcome(values["outcome"])
+    values["outputs"] = tuple(Output(**{**item, "codec": Codec(item["codec"])}) for item in values["outputs"])
+    if failure := values["failure"]:
         frames = tuple(Frame(**frame) for frame in failure["traceback"])
-        fields["failure"] = Failure(**{**failure, "traceback": frames})
-    return Result(**fields)
+        values["failure"] = Failure(**{**failure, "traceback": frames})
+    return Result(**values)

@@ -1,0 +1,111 @@
+"""Builds the calls that workers get: which source, which inputs, which variables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from headrace.domain.pipeline import Block, Pipeline
+from headrace.store.runs import ClaimedRun
+from headrace.worker.protocol import Call, CodeRef, Input, Mode, OutputRef
+
+_NUMBERS = count(1)
+
+
+def run_variables(pipeline: Pipeline, run: ClaimedRun) -> dict[str, Any]:
+    """The keyword arguments of every block of a run, as JSON values: pipeline's < run's < the run's own facts."""
+    date = run.execution_date.astimezone(UTC)
+    return {
+        **pipeline.variables,
+        **run.variables,
+        "ds": date.strftime("%Y-%m-%d"),
+        "hr": date.strftime("%H"),
+        "env": "prod",
+        "event": {},
+        "execution_date": {"$datetime": date.isoformat()},
+        "execution_partition": f"{run.id}/{date.strftime('%Y%m%dT%H%M%S')}",
+        "pipeline_run_id": run.id,
+    }
+
+
+def code_of(block: Block, project: Path) -> CodeRef:
+    """A block's pinned source under the absolute path that its tracebacks show."""
+    source = block.source
+    if source is None:
+        return CodeRef(block.uuid, str(project / block.uuid), "")
+    return CodeRef(block.uuid, str(project / source.path), source.text)
+
+
+def block_call(
+    block: Block,
+    pipeline: Pipeline,
+    *,
+    project: Path,
+    run: int | None,
+    attempt: int,
+    refs: Mapping[str, tuple[OutputRef, ...]],
+    variables: Mapping[str, Any],
+    output_folder: str,
+    mode: Mode = Mode.RUN,
+) -> Call:
+    """A call of a block's function, or (mode test) of its tests on its own last outputs."""
+    sources = (block.uuid,) if mode is Mode.TEST else block.upstream
+    return Call(
+        id=next(_NUMBERS),
+        mode=mode,
+        project=str(project),
+        pipeline=pipeline.uuid,
+        block=block.uuid,
+        block_type=block.type,
+        language=block.language,
+        code=code_of(block, project),
+        inputs=tuple(Input(uuid, refs[uuid]) for uuid in sources),
+        conditions=tuple(code_of(condition, project) for condition in pipeline.conditions_of(block.uuid)),
+        configuration=block.configuration,
+        variables=variables,
+        run=run,
+        attempt=attempt,
+        output_folder=output_folder,
+        memory_limit=block.memory_limit,
+    )
+
+
+def callback_call(
+    callback: Block,
+    parent: Block,
+    pipeline: Pipeline,
+    *,
+    project: Path,
+    run: int,
+    outcome: str,
+    error: str | None,
+    refs: tuple[OutputRef, ...],
+    variables: Mapping[str, Any],
+    output_folder: str,
+) -> Call:
+    """A call of the callbacks in one callback block, for what became of `parent`."""
+    return Call(
+        id=next(_NUMBERS),
+        mode=Mode.CALLBACK,
+        project=str(project),
+        pipeline=pipeline.uuid,
+        block=parent.uuid,
+        block_type=callback.type,
+        language=callback.language,
+        code=code_of(callback, project),
+        inputs=(Input(parent.uuid, refs),),
+        configuration=callback.configuration,
+        variables=variables,
+        run=run,
+        outcome=outcome,
+        error=error,
+        output_folder=output_folder,
+    )
+
+
+def at(seconds: float | None) -> datetime | None:
+    """A time in seconds since the epoch as the database wants it."""
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)

@@ -1,0 +1,130 @@
+"""Making runs: a fresh one, one of some blocks only, or a retry that keeps what an earlier run completed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from headrace.domain.errors import HeadraceError
+from headrace.domain.pipeline import Pipeline, pipeline_to_json, restricted, topological_order
+from headrace.domain.statuses import BlockStatus, RunStatus
+from headrace.engine.reading import pinned_pipeline, run_row
+from headrace.store.database import Database
+from headrace.store.queries import QUERIES
+from headrace.store.runs import NewRun, create_run
+
+Hash = Callable[[Pipeline], str]
+
+
+class UnknownBlock(HeadraceError):
+    """The pipeline has no block of this uuid."""
+
+    code = "unknown-block"
+
+
+class NoStoredOutput(HeadraceError):
+    """A block was to run alone, and a block above it has never completed."""
+
+    code = "no-stored-output"
+
+
+class StillRunning(HeadraceError):
+    """A run can only be retried once it has ended."""
+
+    code = "still-running"
+
+
+async def create_fresh(
+    database: Database, project: int, pipeline: Pipeline, variables: Mapping[str, Any], hashed: Hash
+) -> int:
+    """A run of the whole pipeline; its id."""
+    return await _create(database, project, pipeline, variables, hashed, kept={})
+
+
+async def create_partial(
+    database: Database,
+    project: int,
+    pipeline: Pipeline,
+    block: str,
+    variables: Mapping[str, Any],
+    hashed: Hash,
+    *,
+    with_upstream: bool,
+) -> int:
+    """A run of one block: on the newest stored outputs above it, or (`with_upstream`) after all blocks above it."""
+    _known(pipeline, block)
+    if with_upstream:
+        part = restricted(pipeline, pipeline.ancestors(block) | {block})
+        return await _create(database, project, part, variables, hashed, kept={})
+    above = pipeline.by_uuid[block].upstream
+    rows = await database.fetch(QUERIES["last_completed_block_runs"], project, pipeline.uuid, list(above))
+    kept = {row["block"]: row["run_id"] for row in rows}
+    missing = [uuid for uuid in above if uuid not in kept]
+    if missing:
+        raise NoStoredOutput(
+            f"Block {block} needs the output of {', '.join(missing)}, which has never completed.",
+            remedy=f"Run it with --block {block} --upstream.",
+        )
+    return await _create(database, project, restricted(pipeline, {block, *above}), variables, hashed, kept=kept)
+
+
+async def create_retry(
+    database: Database, run: int, latest: Pipeline | None, hashed: Hash, *, from_block: str | None
+) -> int:
+    """A new run that keeps what run `run` completed; from `from_block` on, everything runs again.
+
+    Runs the pipeline as it was then, or `latest` where that is given. Raises StillRunning, UnknownBlock.
+    """
+    row = await run_row(database, run)
+    if row["status"] in (RunStatus.INITIAL, RunStatus.RUNNING):
+        raise StillRunning(f"Run {run} is {row['status']}.", remedy=f"Wait, or `headrace cancel {run}` first.")
+    pipeline = latest or await pinned_pipeline(database, row["version"])
+    blocks = await database.fetch(QUERIES["block_runs"], run)
+    kept = {
+        block["block"]: block["kept_from"] or run
+        for block in blocks
+        if block["status"] == BlockStatus.COMPLETED and block["block"] in pipeline.by_uuid
+    }
+    again = {uuid for uuid in pipeline.by_uuid if uuid not in kept}
+    if from_block is not None:
+        _known(pipeline, from_block)
+        again.add(from_block)
+    for uuid in tuple(again):
+        again |= pipeline.descendants(uuid)
+    if not again:
+        again = set(pipeline.by_uuid)
+    kept = {uuid: source for uuid, source in kept.items() if uuid not in again}
+    return await _create(database, row["project_id"], pipeline, row["variables"], hashed, kept=kept, earlier=row)
+
+
+def _known(pipeline: Pipeline, block: str) -> None:
+    if block not in pipeline.by_uuid:
+        raise UnknownBlock(
+            f"Pipeline {pipeline.uuid} has no block {block}.", remedy=f"It has: {', '.join(pipeline.by_uuid)}."
+        )
+
+
+async def _create(
+    database: Database,
+    project: int,
+    pipeline: Pipeline,
+    variables: Mapping[str, Any],
+    hashed: Hash,
+    *,
+    kept: Mapping[str, int],
+    earlier: Mapping[str, Any] | None = None,
+) -> int:
+    return await create_run(
+        database,
+        NewRun(
+            project_id=project,
+            pipeline=pipeline.uuid,
+            version=hashed(pipeline),
+            definition=pipeline_to_json(pipeline),
+            blocks=topological_order(pipeline),
+            variables=variables,
+            kept=kept,
+            retry_of=earlier["id"] if earlier else None,
+            execution_date=earlier["execution_date"] if earlier else None,
+        ),
+    )

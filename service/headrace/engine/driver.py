@@ -1,0 +1,361 @@
+"""Drives one run: takes in what happened, asks `domain.advance`, records the step, carries out its commands.
+
+One step of a run is recorded at a time; whatever happens meanwhile goes into the next one together.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import anyio
+from anyio.abc import TaskGroup
+
+from headrace.domain.advance import advance
+from headrace.domain.pipeline import Isolation, Pipeline
+from headrace.domain.run import (
+    Begun,
+    BlockOutcome,
+    CallBack,
+    CalledBack,
+    CancelAsked,
+    Command,
+    Ended,
+    Enqueue,
+    Fact,
+    RunState,
+    RunTimedOut,
+    Started,
+    Stop,
+    TakenOver,
+)
+from headrace.domain.statuses import RUN_TERMINAL, BlockStatus
+from headrace.engine.attempts import AttemptRunner, Ending
+from headrace.engine.clock import Clock
+from headrace.engine.log_writer import LogWriter
+from headrace.engine.moves import block_move, run_reason
+from headrace.engine.workers import Worker, WorkerKey, WorkerPool
+from headrace.engine.writer import StepWriter
+from headrace.store.runs import ClaimedRun, EndedAttempt, NewOutput, RunStep
+
+MOST_WAITERS = 4
+"""How many workers one run asks for at once when none is free."""
+
+
+class RunLost(Exception):
+    """The run is held by another service now; nothing of ours may be written to it any more."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a driver works with; all of it shared by the runs of a service."""
+
+    writer: StepWriter
+    pool: WorkerPool
+    logs: LogWriter
+    clock: Clock
+    random: random.Random
+    project: Path
+    running_blocks: Callable[[str], int]
+    """How many blocks of a pipeline run now, over all runs of this service."""
+    wake_pipeline: Callable[[str], None]
+    """Tells the other runs of a pipeline that room under its limit may be free."""
+    changed: Callable[[int], None]
+    """Called after each recorded step of a run."""
+
+
+@dataclass
+class RunDriver:
+    """Drives one claimed run to its end. `state` is the run as recorded."""
+
+    run: ClaimedRun
+    state: RunState
+    parts: Parts
+    attempts: AttemptRunner
+    errors: dict[str, Any] = field(default_factory=dict)
+    """The last error of each block that has one."""
+    _tasks: TaskGroup = field(init=False)
+    _step: int = field(init=False)
+    _woken: asyncio.Event = field(default_factory=asyncio.Event)
+    _facts: list[Fact] = field(default_factory=list)
+    _endings: list[Ending] = field(default_factory=list)
+    _ready: dict[str, float | None] = field(default_factory=dict)
+    _offered: list[tuple[WorkerKey, Worker]] = field(default_factory=list)
+    _waiters: int = 0
+    _cancel_asked: bool = False
+
+    def __post_init__(self) -> None:
+        self._step = self.run.step
+
+    @property
+    def pipeline(self) -> Pipeline:
+        return self.state.pipeline
+
+    @property
+    def running(self) -> int:
+        """How many blocks of the run are under way."""
+        return sum(1 for state in self.state.blocks.values() if state.status is BlockStatus.RUNNING)
+
+    def wake(self) -> None:
+        self._woken.set()
+
+    def cancel(self) -> None:
+        """Bring the run to its end as cancelled; returns at once."""
+        if not self._cancel_asked:
+            self._cancel_asked = True
+            self._facts.append(CancelAsked())
+            self.wake()
+
+    async def drive(self) -> None:
+        """Drive the run until it has ended. Raises RunLost when another service has taken it over."""
+        self._facts.insert(0, TakenOver() if self.run.status == "running" else Begun())
+        self.attempts.shelf.open()
+        try:
+            async with anyio.create_task_group() as self._tasks:
+                while await self._turn():
+                    await self._next_event()
+                self._tasks.cancel_scope.cancel()
+        finally:
+            self._give_back()
+            self.attempts.shelf.close()
+
+    def _give_back(self) -> None:
+        self._return_offered()
+        if self.pipeline.isolation is Isolation.RUN:
+            self.parts.pool.retire_key(self._token(""))
+
+    def _return_offered(self) -> None:
+        for _, worker in self._offered:
+            self.parts.pool.release(worker)
+        self._offered.clear()
+
+    async def _next_event(self) -> None:
+        deadline = self._next_due()
+        if deadline is None:
+            await self._woken.wait()
+            return
+        with anyio.move_on_after(max(deadline - self.parts.clock.now(), 0.0)):
+            await self._woken.wait()
+
+    def _next_due(self) -> float | None:
+        times = [due for due in self._ready.values() if due is not None and due > self.parts.clock.now()]
+        if (limit := self._time_limit()) is not None and self.state.ending is None:
+            times.append(limit)
+        return min(times, default=None)
+
+    def _time_limit(self) -> float | None:
+        if self.pipeline.timeout is None:
+            return None
+        return (self.run.started_at or self.run.created_at).timestamp() + self.pipeline.timeout
+
+    async def _turn(self) -> bool:
+        """One step of the run: take in, start what can start, record, carry out. False when the run has ended."""
+        self._woken.clear()
+        turn = _Turn()
+        self._take_in(turn)
+        started = self._start_ready(turn)
+        try:
+            if not turn.changed and not turn.commands:
+                return True
+            await self._record(turn)
+        except BaseException:
+            for _, worker in started:
+                self.parts.pool.release(worker)
+            raise
+        for block, worker in started:
+            self._tasks.start_soon(self._attempt, block, worker)
+        self._carry_out(turn.commands)
+        return self.state.status not in RUN_TERMINAL
+
+    def _take_in(self, turn: _Turn) -> None:
+        facts, self._facts = self._facts, []
+        endings, self._endings = self._endings, []
+        for ending in endings:
+            self._take_in_ending(turn, ending)
+        for fact in facts:
+            self._advance(turn, fact)
+        limit = self._time_limit()
+        if limit is not None and self.state.ending is None and self.parts.clock.now() >= limit:
+            self._advance(turn, RunTimedOut())
+        if endings and self.pipeline.limits.per_pipeline is not None:
+            self.parts.wake_pipeline(self.pipeline.uuid)
+
+    def _take_in_ending(self, turn: _Turn, ending: Ending) -> None:
+        attempt = self.state.blocks[ending.block].attempt
+        if ending.worker is not None:
+            self.parts.pool.release(ending.worker)
+        outcome = self._outcome(ending)
+        fact = Ended(ending.block, attempt, outcome, self.parts.clock.now(), self.parts.random.random(), ending.wait)
+        if ending.error is not None:
+            self.errors[ending.block] = ending.error
+        if outcome is BlockOutcome.COMPLETED:
+            self.attempts.shelf.put(ending.block, ending.result_outputs)
+            turn.outputs.extend(ending.outputs)
+            self.errors.pop(ending.block, None)
+        if outcome is not BlockOutcome.WAITING:
+            turn.attempts.append(
+                EndedAttempt(ending.block, attempt, outcome, ending.error, ending.worker_pid, ending.started_at)
+            )
+        self._advance(turn, fact)
+
+    def _outcome(self, ending: Ending) -> BlockOutcome:
+        if ending.outcome is BlockOutcome.STOPPED and self.state.ending is None:
+            return BlockOutcome.FAILED
+        return ending.outcome
+
+    def _advance(self, turn: _Turn, fact: Fact) -> None:
+        if self.state.status in RUN_TERMINAL:
+            return
+        step = advance(self.state, fact)
+        self.state = step.run
+        turn.changed.update(dict.fromkeys(step.changed))
+        turn.commands.extend(step.commands)
+        for command in step.commands:
+            if isinstance(command, Enqueue):
+                self._ready[command.block] = command.due
+
+    def _start_ready(self, turn: _Turn) -> list[tuple[str, Worker]]:
+        started: list[tuple[str, Worker]] = []
+        now = self.parts.clock.now()
+        for block, due in list(self._ready.items()):
+            if self.state.blocks[block].status is not BlockStatus.QUEUED:
+                del self._ready[block]
+                continue
+            if due is not None and due > now:
+                continue
+            if not self._within_limits():
+                break
+            worker = self._worker_for(block)
+            if worker is None:
+                self._ask_for_worker(block)
+                break
+            del self._ready[block]
+            turn.workers[block] = worker.pid
+            self._advance(turn, Started(block))
+            started.append((block, worker))
+        self._return_unneeded()
+        return started
+
+    def _within_limits(self) -> bool:
+        limits = self.pipeline.limits
+        if limits.per_run is not None and self.running >= limits.per_run:
+            return False
+        return limits.per_pipeline is None or self.parts.running_blocks(self.pipeline.uuid) < limits.per_pipeline
+
+    def _worker_for(self, block: str) -> Worker | None:
+        key = self._key(block)
+        for position, (offered, worker) in enumerate(self._offered):
+            if offered == key:
+                del self._offered[position]
+                return worker
+        return self.parts.pool.try_acquire(key)
+
+    def _key(self, block: str) -> WorkerKey:
+        return WorkerKey(str(self.parts.project), self.run.version, self._token(block))
+
+    def _token(self, block: str) -> str:
+        match self.pipeline.isolation:
+            case Isolation.PIPELINE:
+                return ""
+            case Isolation.RUN:
+                return f"run-{self.run.id}"
+            case Isolation.BLOCK:
+                return f"block-{self.run.id}-{block}-{self.state.blocks[block].attempt + 1}"
+
+    def _ask_for_worker(self, block: str) -> None:
+        wanted = min(len(self._ready), MOST_WAITERS)
+        while self._waiters < wanted:
+            self._waiters += 1
+            self._tasks.start_soon(self._wait_for_worker, self._key(block))
+
+    async def _wait_for_worker(self, key: WorkerKey) -> None:
+        try:
+            worker = await self.parts.pool.acquire(key)
+        finally:
+            self._waiters -= 1
+        self._offered.append((key, worker))
+        self.wake()
+
+    def _return_unneeded(self) -> None:
+        now = self.parts.clock.now()
+        startable = any(due is None or due <= now for due in self._ready.values())
+        if not startable or not self._within_limits():
+            self._return_offered()
+
+    async def _record(self, turn: _Turn) -> None:
+        self._step += 1
+        if self.state.status in RUN_TERMINAL:
+            await self.parts.logs.flush()
+        moves = tuple(
+            block_move(self.pipeline, uuid, self.state.blocks[uuid], self.errors.get(uuid), turn.workers.get(uuid))
+            for uuid in turn.changed
+        )
+        step = RunStep(
+            self.run.id,
+            self.run.fence,
+            self._step,
+            self.state.status,
+            self.state.ending,
+            run_reason(self.state, self.errors),
+            moves,
+            tuple(turn.attempts),
+            tuple(turn.outputs),
+        )
+        if not await self.parts.writer.write(step):
+            raise RunLost
+        if self.run.started_at is None:
+            self.run = replace(self.run, started_at=datetime.now(UTC))
+        self.parts.changed(self.run.id)
+
+    def _carry_out(self, commands: Sequence[Command]) -> None:
+        for command in commands:
+            match command:
+                case Stop(block):
+                    self.attempts.stop(block)
+                case CallBack(block):
+                    self._tasks.start_soon(self._call_back, block)
+                case _:
+                    pass
+
+    async def _attempt(self, block: str, worker: Worker) -> None:
+        state = self.state.blocks[block]
+        try:
+            ending = await self.attempts.attempt(self.pipeline.by_uuid[block], state.attempt, worker)
+        except BaseException:
+            self.parts.pool.release(worker)
+            raise
+        self._endings.append(ending)
+        self.wake()
+
+    async def _call_back(self, block: str) -> None:
+        key = WorkerKey(str(self.parts.project), self.run.version, self._token(block))
+        for callback in self.pipeline.callbacks_of(block):
+            worker = await self.parts.pool.acquire(key)
+            try:
+                await self.attempts.call_back(
+                    callback,
+                    self.pipeline.by_uuid[block],
+                    self.state.blocks[block].status,
+                    self.errors.get(block),
+                    worker,
+                )
+            finally:
+                self.parts.pool.release(worker)
+        self._facts.append(CalledBack(block))
+        self.wake()
+
+
+@dataclass
+class _Turn:
+    """What one step of a run gathers before it is recorded."""
+
+    changed: dict[str, None] = field(default_factory=dict)
+    commands: list[Command] = field(default_factory=list)
+    attempts: list[EndedAttempt] = field(default_factory=list)
+    outputs: list[NewOutput] = field(default_factory=list)
+    workers: dict[str, int] = field(default_factory=dict)

@@ -1,0 +1,97 @@
+"""Log lines on their way to the database: gathered for a moment, written in batches, masked by nobody else."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass, field
+
+from headrace.engine.clock import Clock
+from headrace.engine.writer import CONNECTION_LOST, TRY_AGAIN
+from headrace.store.database import Database
+from headrace.store.logs import StoredLine, store_log_lines
+
+log = logging.getLogger(__name__)
+
+GATHER_SECONDS = 0.1
+BATCH_LINES = 2000
+BATCH_BYTES = 4 << 20
+
+
+@dataclass
+class LogWriter:
+    """Writes lines soon after they arrive, in their order; `flush` waits until all that arrived are committed."""
+
+    database: Database
+    clock: Clock
+    _lines: list[StoredLine] = field(default_factory=list)
+    _arrived: asyncio.Event = field(default_factory=asyncio.Event)
+    _hurry: asyncio.Event = field(default_factory=asyncio.Event)
+    _flushers: list[asyncio.Future[None]] = field(default_factory=list)
+
+    def add(self, line: StoredLine) -> None:
+        """Take a line in; never waits."""
+        self._lines.append(line)
+        self._arrived.set()
+        if len(self._lines) >= BATCH_LINES:
+            self._hurry.set()
+
+    @property
+    def idle(self) -> bool:
+        return not self._lines and not self._flushers and not self._arrived.is_set()
+
+    async def flush(self) -> None:
+        """Wait until every line that was added so far is committed."""
+        if self.idle:
+            return
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._flushers.append(done)
+        self._arrived.set()
+        self._hurry.set()
+        await done
+
+    async def run(self) -> None:
+        """Serve until cancelled."""
+        while True:
+            await self._arrived.wait()
+            await self._gather()
+            flushers, self._flushers = self._flushers, []
+            while self._lines:
+                await self._write_batch()
+            for done in flushers:
+                if not done.done():
+                    done.set_result(None)
+            if not self._lines and not self._flushers:
+                self._arrived.clear()
+                self._hurry.clear()
+
+    async def _gather(self) -> None:
+        if self._hurry.is_set():
+            return
+        try:
+            async with asyncio.timeout(GATHER_SECONDS):
+                await self._hurry.wait()
+        except TimeoutError:
+            return
+
+    async def _write_batch(self) -> None:
+        batch = self._next_batch()
+        pause = 0.1
+        while True:
+            try:
+                await store_log_lines(self.database, batch)
+            except (*CONNECTION_LOST, *TRY_AGAIN) as error:
+                log.warning("log lines wait for the database (%s)", error)
+                await self.clock.sleep(pause)
+                pause = min(pause * 2, 2.0)
+            else:
+                del self._lines[: len(batch)]
+                return
+
+    def _next_batch(self) -> list[StoredLine]:
+        size = 0
+        for count, line in enumerate(self._lines[:BATCH_LINES], start=1):
+            size += len(line.text)
+            if size >= BATCH_BYTES:
+                return self._lines[:count]
+        return self._lines[:BATCH_LINES]

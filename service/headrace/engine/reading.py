@@ -1,0 +1,168 @@
+"""Runs as people see them: views read from the database."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+from headrace.domain.errors import HeadraceError
+from headrace.domain.pipeline import Pipeline, pipeline_from_json, topological_order
+from headrace.domain.statuses import BlockStatus
+from headrace.engine.views import BlockRunView, LogLineView, OutputView, RunSummary, RunView
+from headrace.store.database import Database
+from headrace.store.logs import log_lines
+from headrace.store.outputs import blob_parts
+from headrace.store.queries import QUERIES
+
+
+class UnknownRun(HeadraceError):
+    """There is no run with this id."""
+
+    code = "unknown-run"
+
+
+class UnknownOutput(HeadraceError):
+    """The block has no such output in this run."""
+
+    code = "unknown-output"
+
+
+async def run_row(database: Database, run: int) -> Mapping[str, Any]:
+    """The row of a run. Raises UnknownRun."""
+    row = await database.fetchrow(QUERIES["run"], run)
+    if row is None:
+        raise UnknownRun(f"There is no run {run}.", remedy="`headrace runs` lists the runs there are.")
+    return dict(row)
+
+
+async def pinned_pipeline(database: Database, version: str) -> Pipeline:
+    """The pipeline that was pinned under a version's hash."""
+    return pipeline_from_json(await database.fetchval(QUERIES["pipeline_version"], version))
+
+
+async def view_run(database: Database, run: int) -> RunView:
+    """A run with its blocks in topological order. Raises UnknownRun."""
+    row = await run_row(database, run)
+    pipeline = await pinned_pipeline(database, row["version"])
+    blocks = {block["block"]: block for block in await database.fetch(QUERIES["block_runs"], run)}
+    order = [uuid for uuid in topological_order(pipeline) if uuid in blocks]
+    return RunView(
+        id=row["id"],
+        pipeline=row["pipeline"],
+        status=row["status"],
+        created_at=row["created_at"],
+        started_at=row["started_at"],
+        finished_at=row["finished_at"],
+        reason=row["reason"] or _run_wait(row),
+        error=_first_error(blocks),
+        variables=row["variables"],
+        blocks=tuple(_block_view(pipeline, uuid, blocks) for uuid in order),
+    )
+
+
+def _run_wait(row: Mapping[str, Any]) -> str | None:
+    if row["status"] == "initial":
+        return "waiting for a service to claim it"
+    if row["status"] == "running" and row["owner"] is None:
+        return "its service stopped; waiting for another one to take it over (`headrace resume`)"
+    return None
+
+
+def _first_error(blocks: Mapping[str, Any]) -> Any:
+    return next((block["error"] for block in blocks.values() if block["status"] == BlockStatus.FAILED), None)
+
+
+def _block_view(pipeline: Pipeline, uuid: str, blocks: Mapping[str, Any]) -> BlockRunView:
+    row, block = blocks[uuid], pipeline.by_uuid[uuid]
+    return BlockRunView(
+        uuid=uuid,
+        type=block.type,
+        upstream=block.upstream,
+        status=row["status"],
+        attempt=row["attempt"],
+        queued_at=row["queued_at"],
+        started_at=row["started_at"],
+        finished_at=row["finished_at"],
+        reason=row["reason"] or _block_wait(row, block.upstream, blocks),
+        error=row["error"],
+        rows=row["rows"],
+        outputs=row["outputs"],
+    )
+
+
+def _block_wait(row: Mapping[str, Any], upstream: tuple[str, ...], blocks: Mapping[str, Any]) -> str | None:
+    if row["kept_from"] is not None:
+        return f"kept from run {row['kept_from']}"
+    if row["status"] != BlockStatus.INITIAL:
+        return None
+    waits = [above for above in upstream if blocks[above]["status"] != BlockStatus.COMPLETED]
+    return f"waiting for {', '.join(waits)}" if waits else None
+
+
+async def summaries(
+    database: Database, project: int, *, limit: int, before: int | None, pipeline: str | None, status: str | None
+) -> list[RunSummary]:
+    """A page of a project's runs, newest first, with ids under `before`."""
+    rows = await database.fetch(QUERIES["newest_runs"], project, before, pipeline, status, limit)
+    return [
+        RunSummary(
+            id=row["id"],
+            pipeline=row["pipeline"],
+            status=row["status"],
+            created_at=row["created_at"],
+            started_at=row["started_at"],
+            finished_at=row["finished_at"],
+            blocks_done=row["done"],
+            blocks_total=row["total"],
+        )
+        for row in rows
+    ]
+
+
+async def lines_after(
+    database: Database, run: int, block: str | None, after: int
+) -> AsyncIterator[tuple[int, LogLineView]]:
+    """Every line that is stored now beyond id `after`, with its id, page by page."""
+    while True:
+        page = await log_lines(database, run, after=after, block=block)
+        for row in page:
+            after = row["id"]
+            yield (
+                after,
+                LogLineView(
+                    block=row["block"],
+                    attempt=row["attempt"],
+                    seq=row["seq"],
+                    at=row["at"],
+                    stream=row["stream"],
+                    level=row["level"],
+                    text=row["text"],
+                ),
+            )
+        if not page:
+            return
+
+
+async def output_parts(database: Database, run: int, block: str, index: int) -> tuple[OutputView, AsyncIterator[bytes]]:
+    """An output's facts, and its bytes in parts. Raises UnknownRun or UnknownOutput."""
+    await run_row(database, run)
+    row = await database.fetchrow(QUERIES["output"], run, block, index)
+    if row is None:
+        raise UnknownOutput(
+            f"Run {run} has no output {index} of block {block}.",
+            remedy=f"`headrace show {run}` lists its blocks and how many outputs each has.",
+        )
+    view = OutputView(
+        run=run,
+        block=block,
+        index=index,
+        codec=row["codec"],
+        bytes=row["bytes"],
+        rows=row["rows"],
+        preview=row["preview"],
+    )
+    return view, (blob_parts(database, row["blob"]) if row["blob"] else _one(row["content"]))
+
+
+async def _one(content: bytes) -> AsyncIterator[bytes]:
+    yield content

@@ -1,0 +1,69 @@
+"""Runs the tests of a pipeline's blocks on their newest stored outputs, without running the blocks."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import uuid4
+
+from headrace.domain.pipeline import Block, BlockLanguage, Pipeline
+from headrace.engine.calls import block_call
+from headrace.engine.shelf import Shelf
+from headrace.engine.views import TestReport
+from headrace.engine.workers import LogLine, WorkerKey, WorkerPool
+from headrace.store.database import Database
+from headrace.store.queries import QUERIES
+from headrace.worker.protocol import Mode, OutputRef
+
+
+async def run_tests(
+    database: Database, pool: WorkerPool, pipeline: Pipeline, project: Path, project_id: int, folder: Path
+) -> list[TestReport]:
+    """A report for each Python block of the pipeline that has completed before; blocks without output are told so."""
+    blocks = [block for block in pipeline.blocks if block.language is BlockLanguage.PYTHON]
+    rows = await database.fetch(
+        QUERIES["last_completed_block_runs"], project_id, pipeline.uuid, [block.uuid for block in blocks]
+    )
+    newest = {row["block"]: row["run_id"] for row in rows}
+    key = WorkerKey(str(project), f"test-{pipeline.uuid}-{uuid4().hex}", "")
+    reports = []
+    for block in blocks:
+        if block.uuid not in newest:
+            reports.append(TestReport(block=block.uuid, passed=0, failed=0, failure="never completed: nothing to test"))
+            continue
+        shelf = Shelf(database, newest[block.uuid], folder / f"test-{block.uuid.replace('/', '-')}")
+        shelf.open()
+        try:
+            refs = (await shelf.refs([block.uuid]))[block.uuid]
+            reports.append(await _report(pool, key, block, pipeline, project, refs))
+        finally:
+            shelf.close()
+    return reports
+
+
+async def _report(
+    pool: WorkerPool, key: WorkerKey, block: Block, pipeline: Pipeline, project: Path, refs: tuple[OutputRef, ...]
+) -> TestReport:
+    now = datetime.now(UTC)
+    call = block_call(
+        block,
+        pipeline,
+        project=project,
+        run=None,
+        attempt=1,
+        refs={block.uuid: refs},
+        variables={**pipeline.variables, "env": "test", "execution_date": {"$datetime": now.isoformat()}},
+        output_folder="",
+        mode=Mode.TEST,
+    )
+    worker = await pool.acquire(key)
+    try:
+        result = await worker.call(call, on_log=_unheard, timeout=block.timeout)
+    finally:
+        pool.release(worker)
+    failure = result.failure.message if result.failure else None
+    return TestReport(block=block.uuid, passed=result.tests_passed, failed=result.tests_failed, failure=failure)
+
+
+def _unheard(line: LogLine) -> None:
+    """A test's prints are not part of any run's log."""

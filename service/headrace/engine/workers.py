@@ -1,0 +1,303 @@
+"""The pool of worker processes: spares forked ahead of need, workers bound to a pipeline's version, their recycling.
+
+`limit` workers may be bound (busy or idle) at once; up to `spares` more wait unbound. Nothing here polls: every change
+is caused by a release, a fork, an exit or a waiter's short timer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections import OrderedDict, deque
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+from headrace.domain.errors import HeadraceError
+from headrace.engine.worker_connection import Worker, WorkerKey
+from headrace.engine.worker_environment import worker_environ
+from headrace.engine.worker_logs import LogCaps, LogLine
+from headrace.engine.worker_template import Spawn, TemplateProcess, WorkersUnavailable, spawn
+
+__all__ = ["LogCaps", "LogLine", "Worker", "WorkerKey", "WorkerPool", "WorkersUnavailable", "worker_environ"]
+
+MIB = 1024 * 1024
+_PATIENCE = 0.015
+"""Seconds a waiter hopes for a release before one more worker is forked: about what a fork costs."""
+_RESTART_DELAYS = (0.0, 0.1, 0.5, 2.0, 5.0)
+
+
+class WorkerPool:
+    """Gives out workers; use as an async context manager. All methods belong to one event loop."""
+
+    def __init__(
+        self,
+        *,
+        environ: Mapping[str, str],
+        spares: int = 2,
+        limit: int = 20,
+        recycle_after: int = 1000,
+        recycle_growth: int = 512 * MIB,
+        preload: Sequence[str] = ("headrace.mage",),
+        caps: LogCaps = LogCaps(),
+        spawn: Spawn = spawn,
+        start_within: float = 60.0,
+    ) -> None:
+        self.on_free: Callable[[], None] | None = None
+        """Called when a worker may have become available."""
+        self._environ = environ
+        self._spare_count = spares
+        self._limit = limit
+        self._recycle_after = recycle_after
+        self._recycle_growth = recycle_growth
+        self._preload = preload
+        self._caps = caps
+        self._spawn = spawn
+        self._start_within = start_within
+        self._cores = os.cpu_count() or 1
+        self._template: TemplateProcess | None = None
+        self._workers: dict[int, Worker] = {}
+        self._spares: deque[Worker] = deque()
+        self._idle: OrderedDict[int, Worker] = OrderedDict()
+        """Bound and idle workers by pid, least recently used first."""
+        self._busy: set[Worker] = set()
+        self._waiters: deque[tuple[WorkerKey, asyncio.Future[Worker]]] = deque()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._forking = 0
+        self._restarts = 0
+        self._is_open = False
+
+    async def __aenter__(self) -> Self:
+        """Start the template and the spares. Raises WorkersUnavailable."""
+        self._is_open = True
+        await self._start_template()
+        for _ in range(self._spare_count):
+            self._forking += 1
+            await self._fork()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End every worker and whatever workers started; returns when nothing is left."""
+        self._is_open = False
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for _, waiting in self._waiters:
+            waiting.cancel()
+        if self._template is not None:
+            await self._template.stop()
+        for worker in tuple(self._workers.values()):
+            worker.abandon()
+
+    @property
+    def free(self) -> int:
+        """How many more workers may be busy at once now, those already promised to waiters counted off."""
+        return max(self._limit - len(self._busy) - len(self._waiters), 0)
+
+    @property
+    def template_pid(self) -> int:
+        """The pid of the template process, 0 while there is none."""
+        return self._template.pid if self._template else 0
+
+    @property
+    def pids(self) -> frozenset[int]:
+        """The pids of all workers that are alive."""
+        return frozenset(self._workers)
+
+    def try_acquire(self, key: WorkerKey) -> Worker | None:
+        """An idle worker bound to `key`, else a spare that is bound to it now, else None. Never waits."""
+        if self._waiters or len(self._busy) >= self._limit:
+            return None
+        worker = self._take_idle(key) or self._take_spare(key)
+        if worker is None:
+            self._refill()
+        return worker
+
+    async def acquire(self, key: WorkerKey) -> Worker:
+        """A worker bound to `key`, first come first served. Cancel to stop waiting."""
+        worker = self.try_acquire(key)
+        if worker is not None:
+            return worker
+        waiting: asyncio.Future[Worker] = asyncio.get_running_loop().create_future()
+        entry = (key, waiting)
+        self._waiters.append(entry)
+        timer = asyncio.get_running_loop().call_later(_PATIENCE, self._grow)
+        try:
+            return await waiting
+        except asyncio.CancelledError:
+            self._forget(entry)
+            raise
+        finally:
+            timer.cancel()
+
+    def _forget(self, entry: tuple[WorkerKey, asyncio.Future[Worker]]) -> None:
+        if entry in self._waiters:
+            self._waiters.remove(entry)
+        elif entry[1].done() and not entry[1].cancelled():
+            self.release(entry[1].result())
+
+    def release(self, worker: Worker) -> None:
+        """Give a worker back: it becomes idle, or ends when it is used up or its key says so."""
+        self._busy.discard(worker)
+        if self._is_used_up(worker):
+            self._retire(worker)
+        elif not worker.gone.done():
+            self._idle[worker.pid] = worker
+        self._offer()
+
+    def retire_key(self, token: str) -> None:
+        """End the workers that one run or attempt had for itself; busy ones end when they are released."""
+        for worker in tuple(self._workers.values()):
+            if worker.key is not None and worker.key.isolation == token:
+                worker.is_retiring = True
+                if worker not in self._busy:
+                    self._retire(worker)
+
+    def _is_used_up(self, worker: Worker) -> bool:
+        return (
+            worker.is_retiring
+            or worker.key is None
+            or worker.key.once
+            or worker.calls >= self._recycle_after
+            or worker.last_rss - worker.first_rss > self._recycle_growth
+        )
+
+    def _take_idle(self, key: WorkerKey) -> Worker | None:
+        for worker in reversed(self._idle.values()):
+            if worker.key == key and worker.is_usable:
+                del self._idle[worker.pid]
+                self._busy.add(worker)
+                return worker
+        return None
+
+    def _take_spare(self, key: WorkerKey) -> Worker | None:
+        while self._spares:
+            worker = self._spares.popleft()
+            if not worker.is_usable:
+                continue
+            worker.key = key
+            self._busy.add(worker)
+            self._make_room()
+            self._refill()
+            return worker
+        return None
+
+    def _make_room(self) -> None:
+        """Keep bound workers within the limit: the least recently used idle ones go."""
+        while self._idle and len(self._busy) + len(self._idle) > self._limit:
+            self._retire(next(iter(self._idle.values())))
+
+    def _retire(self, worker: Worker) -> None:
+        worker.is_retiring = True
+        self._idle.pop(worker.pid, None)
+        if worker in self._spares:
+            self._spares.remove(worker)
+        if self._is_open and not worker.gone.done():
+            self._keep(worker.stop(1.0))
+
+    def _offer(self) -> None:
+        """Serve waiters in their order, as far as workers go; then tell the engine."""
+        while self._waiters and len(self._busy) < self._limit:
+            served = self._serve_one()
+            if not served:
+                self._grow()
+                break
+        if self.on_free is not None and not self._waiters:
+            self.on_free()
+
+    def _serve_one(self) -> bool:
+        for entry in self._waiters:
+            key, waiting = entry
+            if waiting.done():
+                self._waiters.remove(entry)
+                return True
+            worker = self._take_idle(key) or self._take_spare(key)
+            if worker is not None:
+                self._waiters.remove(entry)
+                waiting.set_result(worker)
+                return True
+        return False
+
+    def _grow(self) -> None:
+        """Fork one more for the waiters, unless as many forks as they need, or as there are cores, are under way."""
+        wanted = min(len(self._waiters), self._limit - len(self._busy))
+        if self._forking < min(wanted, self._cores):
+            self._begin_fork()
+
+    def _refill(self) -> None:
+        """Bring the spares back to their number."""
+        if self._forking < self._cores and len(self._spares) + self._forking < self._spare_count:
+            self._begin_fork()
+
+    def _begin_fork(self) -> None:
+        if self._template is not None and self._template.is_alive:
+            self._forking += 1
+            self._keep(self._fork_one())
+
+    async def _fork_one(self) -> None:
+        try:
+            await self._fork()
+        except WorkersUnavailable:
+            return  # the template's end is noticed on its own and starts it again; waiters go on waiting
+        self._refill()
+
+    async def _fork(self) -> None:
+        """Carry out one fork that `_forking` already counts."""
+        template = self._template
+        try:
+            if template is None:
+                return
+            forked = await template.fork()
+        finally:
+            self._forking -= 1
+        worker = Worker(forked, template.kill, self._ended, self._caps)
+        self._workers[worker.pid] = worker
+        self._spares.append(worker)
+        self._offer()
+
+    def _exited(self, pid: int, status: int) -> None:
+        worker = self._workers.get(pid)
+        if worker is not None:
+            worker.ended(status)
+
+    def _ended(self, worker: Worker) -> None:
+        """A worker is gone, wanted or not."""
+        self._workers.pop(worker.pid, None)
+        self._idle.pop(worker.pid, None)
+        if worker in self._spares:
+            self._spares.remove(worker)
+        if self._is_open:
+            self._refill()
+            self._offer()
+
+    async def _start_template(self) -> None:
+        self._template = TemplateProcess(self._exited, self._template_ended)
+        await self._template.start(self._spawn, self._environ, self._preload, self._start_within)
+
+    def _template_ended(self) -> None:
+        if self._is_open:
+            self._keep(self._restart())
+
+    async def _restart(self) -> None:
+        """Start the template again; a template that will not come up is tried ever more slowly, for as long as open."""
+        old = self._template
+        if old is not None:
+            await old.stop()
+        while self._is_open:
+            await asyncio.sleep(_RESTART_DELAYS[min(self._restarts, len(_RESTART_DELAYS) - 1)])
+            self._restarts += 1
+            try:
+                await self._start_template()
+            except WorkersUnavailable:
+                continue
+            self._restarts = 0
+            self._refill()
+            self._grow()
+            return
+
+    def _keep(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

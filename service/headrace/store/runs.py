@@ -1,0 +1,219 @@
+"""Runs in the database: creating, claiming, stepping, and giving them back. Knows nothing of how they are driven."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from operator import attrgetter
+from typing import Any
+from uuid import UUID
+
+from headrace.store.database import Database
+from headrace.store.queries import QUERIES
+
+STATEMENT_SECONDS = 30.0
+"""No statement of this module may take longer; a stuck server shows as an error and not as silence."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewRun:
+    """What a run is made of; `kept` maps blocks that count as completed already to the run that has their outputs."""
+
+    project_id: int
+    pipeline: str
+    version: str
+    definition: Mapping[str, Any]
+    blocks: tuple[str, ...]
+    variables: Mapping[str, Any]
+    kept: Mapping[str, int]
+    retry_of: int | None = None
+    priority: int = 0
+    execution_date: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimedRun:
+    """A run that this service holds, under fencing token `fence`; `step` counts its recorded steps."""
+
+    id: int
+    pipeline: str
+    version: str
+    status: str
+    variables: Mapping[str, Any]
+    fence: int
+    step: int
+    ending: str | None
+    cancel_requested: bool
+    execution_date: datetime
+    started_at: datetime | None
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class BlockMove:
+    """The new state of one block run."""
+
+    block: str
+    status: str
+    attempt: int
+    failures: int
+    waiting: bool
+    callbacks_due: bool
+    due: datetime | None
+    reason: str | None
+    error: Mapping[str, Any] | None
+    worker_pid: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class EndedAttempt:
+    """One attempt that ended, for the record."""
+
+    block: str
+    number: int
+    outcome: str
+    error: Mapping[str, Any] | None
+    worker_pid: int | None
+    started_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class NewOutput:
+    """One output to record: its bytes in `content`, or in a blob that is stored already."""
+
+    block: str
+    position: int
+    attempt: int
+    codec: str
+    bytes: int
+    rows: int | None
+    content: bytes | None
+    blob: UUID | None
+    preview: Any
+
+
+@dataclass(frozen=True, slots=True)
+class RunStep:
+    """Everything that changes in one run at once. Taken only if the run is held under `fence` and is at `step - 1`."""
+
+    run: int
+    fence: int
+    step: int
+    status: str
+    ending: str | None
+    reason: str | None
+    moves: tuple[BlockMove, ...]
+    attempts: tuple[EndedAttempt, ...]
+    outputs: tuple[NewOutput, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class HeldRun:
+    """A run that the database says this service holds."""
+
+    id: int
+    fence: int
+    cancel_requested: bool
+
+
+async def keep_project(database: Database, path: str, name: str) -> int:
+    """The id of the project in folder `path`, recorded on first sight."""
+    return int(await database.fetchval(QUERIES["keep_project"], path, name))
+
+
+async def create_run(database: Database, new: NewRun) -> int:
+    """Record a run, its pinned pipeline and its blocks in one transaction, wake the services, and give its id."""
+    async with database.transaction() as connection:
+        await connection.execute(QUERIES["keep_version"], new.version, new.pipeline, new.definition)
+        run = await connection.fetchval(
+            QUERIES["create_run"],
+            new.project_id,
+            new.pipeline,
+            new.version,
+            new.variables,
+            new.retry_of,
+            new.priority,
+            new.blocks,
+            [new.kept.get(block) for block in new.blocks],
+            new.pipeline,
+            new.execution_date,
+        )
+        if new.kept:
+            await connection.execute(QUERIES["copy_kept_outputs"], run)
+    return int(run)
+
+
+async def claim_runs(
+    database: Database, service: UUID, project_id: int, *, limit: int, only: Sequence[int] | None = None
+) -> list[ClaimedRun]:
+    """Take up to `limit` runs that nobody drives (of those in `only`, where given), highest priority first."""
+    rows = await database.fetch(QUERIES["claim_runs"], service, project_id, limit, only)
+    return [ClaimedRun(**row) for row in rows]
+
+
+async def record_steps(connection: Any, service: UUID, steps: Sequence[RunStep]) -> set[int]:
+    """Commit the steps of several runs in one statement; the ids of those that were taken."""
+    moves = [(step.run, move) for step in steps for move in step.moves]
+    attempts = [(step.run, attempt) for step in steps for attempt in step.attempts]
+    outputs = [(step.run, output) for step in steps for output in step.outputs]
+    rows = await connection.fetch(
+        QUERIES["record_steps"],
+        [step.run for step in steps],
+        [step.fence for step in steps],
+        [step.step for step in steps],
+        [step.status for step in steps],
+        [step.ending for step in steps],
+        [step.reason for step in steps],
+        service,
+        *_columns(moves, _MOVE),
+        *_columns(attempts, _ATTEMPT),
+        *_columns(outputs, _OUTPUT),
+        timeout=STATEMENT_SECONDS,
+    )
+    return {row["id"] for row in rows}
+
+
+_MOVE = (
+    "block", "status", "attempt", "failures", "waiting", "callbacks_due", "due", "reason", "error", "worker_pid",
+)  # fmt: skip
+_ATTEMPT = ("block", "number", "outcome", "error", "worker_pid", "started_at")
+_OUTPUT = ("block", "position", "attempt", "codec", "bytes", "rows", "content", "blob", "preview")
+
+
+def _columns(rows: Iterable[tuple[int, Any]], names: Sequence[str]) -> list[list[Any]]:
+    """Rows turned to one list a column, the run's id first."""
+    take = attrgetter(*names)
+    cells = [(run, *take(value)) for run, value in rows]
+    if not cells:
+        return [[] for _ in range(len(names) + 1)]
+    return [list(column) for column in zip(*cells, strict=True)]
+
+
+async def taken_steps(connection: Any, service: UUID, steps: Sequence[RunStep]) -> set[int]:
+    """Ids of those runs whose step had been committed although its answer never came."""
+    rows = await connection.fetch(QUERIES["steps_taken"], [step.run for step in steps], timeout=STATEMENT_SECONDS)
+    found = {row["id"]: row for row in rows}
+    return {
+        step.run
+        for step in steps
+        if step.run in found
+        and found[step.run]["fence"] == step.fence
+        and found[step.run]["step"] == step.step
+        and found[step.run]["owner"] in (service, None)
+    }
+
+
+async def register_service(database: Database, service: UUID, host: str, pid: int, lease: float) -> None:
+    """Record a service with a first lease of `lease` seconds."""
+    await database.execute(QUERIES["register_service"], service, host, pid, lease)
+
+
+async def renew_lease(database: Database, service: UUID, lease: float) -> list[HeldRun]:
+    """Prolong the lease to `lease` seconds from now, by the database's clock; the runs that the service still holds."""
+    return [HeldRun(**row) for row in await database.fetch(QUERIES["renew_lease"], service, lease)]
+
+
+async def release_runs(database: Database, service: UUID) -> None:
+    """Give back every run of a service that stops, so that another may take them at once."""
+    await database.execute(QUERIES["release_runs"], service)

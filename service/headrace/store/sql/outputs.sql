@@ -1,0 +1,27 @@
+-- name: create_blob
+-- A blob before its parts.
+INSERT INTO headrace.blob (id, run_id, bytes, parts) VALUES ($1, $2, $3, $4);
+
+-- name: store_part
+-- One part of a blob.
+INSERT INTO headrace.blob_part (blob, seq, content) VALUES ($1, $2, $3);
+
+-- name: outputs_of
+-- The outputs of some blocks of a run, without previews.
+SELECT block, position, codec, bytes, rows, content, blob FROM headrace.output
+WHERE run_id = $1 AND block = ANY ($2::text[]) ORDER BY block, position;
+
+-- name: output
+-- One output with its preview.
+SELECT * FROM headrace.output WHERE run_id = $1 AND block = $2 AND position = $3;
+
+-- name: part
+-- One part of a blob; no row after the last one.
+SELECT content FROM headrace.blob_part WHERE blob = $1 AND seq = $2;
+
+-- name: drop_orphan_blobs
+-- Blobs that were written for an output that never came to be recorded.
+DELETE FROM headrace.blob AS b
+WHERE b.created_at < now() - interval '1 hour'
+  AND NOT EXISTS (SELECT FROM headrace.output AS o WHERE o.blob = b.id)
+  AND NOT EXISTS (SELECT FROM headrace.run AS r WHERE r.id = b.run_id AND r.status IN ('initial', 'running'));

@@ -1,0 +1,208 @@
+-- name: keep_project
+-- The id of the project in a folder, recorded on first sight.
+INSERT INTO headrace.project (path, name) VALUES ($1, $2)
+ON CONFLICT (path) DO UPDATE SET name = excluded.name
+RETURNING id;
+
+-- name: keep_version
+-- Pin a pipeline's content, once for each hash.
+INSERT INTO headrace.pipeline_version (hash, pipeline, definition) VALUES ($1, $2, $3)
+ON CONFLICT (hash) DO NOTHING;
+
+-- name: create_run
+-- A run in its first state with a row for each of its blocks; kept blocks count as completed by the earlier run.
+WITH new_run AS (
+    INSERT INTO headrace.run (project_id, pipeline, version, variables, retry_of, priority, execution_date)
+    VALUES ($1, $2, $3, $4, $5, $6, COALESCE($10::timestamptz, now()))
+    RETURNING id
+), blocks AS (
+    INSERT INTO headrace.block_run (run_id, block, position, status, kept_from, finished_at)
+    SELECT new_run.id, b.block, b.position - 1,
+           CASE WHEN b.kept IS NULL THEN 'initial' ELSE 'completed' END, b.kept,
+           CASE WHEN b.kept IS NULL THEN NULL ELSE now() END
+    FROM new_run, unnest($7::text[], $8::bigint[]) WITH ORDINALITY AS b (block, kept, position)
+)
+SELECT id, pg_notify('headrace_wake', $9) FROM new_run;
+
+-- name: copy_kept_outputs
+-- The outputs of the blocks that a run keeps from earlier runs; their blobs are shared.
+INSERT INTO headrace.output (run_id, block, position, attempt, codec, bytes, rows, content, blob, preview)
+SELECT $1, o.block, o.position, o.attempt, o.codec, o.bytes, o.rows, o.content, o.blob, o.preview
+FROM headrace.block_run AS b
+JOIN headrace.output AS o ON o.run_id = b.kept_from AND o.block = b.block
+WHERE b.run_id = $1 AND b.kept_from IS NOT NULL
+ON CONFLICT DO NOTHING;
+
+-- name: last_completed_block_runs
+-- For each of some blocks of a pipeline, the newest run in which it completed.
+SELECT b.block, max(b.run_id) AS run_id
+FROM headrace.run AS r
+JOIN headrace.block_run AS b ON b.run_id = r.id
+WHERE r.project_id = $1 AND r.pipeline = $2 AND b.block = ANY ($3::text[]) AND b.status = 'completed'
+GROUP BY b.block;
+
+-- name: claim_runs
+-- Take runs that nobody drives, or whose service's lease has expired, under a new fencing token.
+WITH free AS (
+    SELECT r.id
+    FROM headrace.run AS r
+    WHERE r.status IN ('initial', 'running')
+      AND r.project_id = $2
+      AND ($4::bigint[] IS NULL OR r.id = ANY ($4))
+      AND (r.owner IS NULL OR NOT EXISTS (
+          SELECT FROM headrace.service AS s WHERE s.id = r.owner AND s.lease_until > now()))
+    ORDER BY r.priority DESC, r.id
+    LIMIT $3
+    FOR UPDATE OF r SKIP LOCKED
+)
+UPDATE headrace.run AS r
+SET owner = $1, fence = r.fence + 1
+FROM free
+WHERE r.id = free.id
+RETURNING r.id, r.pipeline, r.version, r.status, r.variables, r.fence, r.step, r.ending,
+          r.cancel_requested_at IS NOT NULL AS cancel_requested, r.execution_date, r.started_at, r.created_at;
+
+-- name: block_states
+-- Where each block of a run stands, in the pipeline's order.
+SELECT block, status, attempt, failures, waiting, callbacks_due, due, error
+FROM headrace.block_run WHERE run_id = $1 ORDER BY position;
+
+-- name: pipeline_version
+-- A pinned pipeline.
+SELECT definition FROM headrace.pipeline_version WHERE hash = $1;
+
+-- name: record_steps
+-- The next step of each of several runs, each only where its service still holds it: moves of blocks, ended attempts,
+-- outputs and the run's own state commit together. Gives back the runs whose step was taken.
+WITH step AS (
+    SELECT * FROM unnest(
+        $1::bigint[], $2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::text[]
+    ) AS s (run_id, fence, step, status, ending, reason)
+), held AS (
+    UPDATE headrace.run AS r
+    SET step = s.step,
+        status = s.status,
+        ending = COALESCE(s.ending, r.ending),
+        reason = s.reason,
+        started_at = COALESCE(r.started_at, now()),
+        finished_at = CASE WHEN s.status IN ('completed', 'failed', 'cancelled') THEN clock_timestamp() END,
+        owner = CASE WHEN s.status IN ('completed', 'failed', 'cancelled') THEN NULL ELSE r.owner END
+    FROM step AS s
+    WHERE r.id = s.run_id AND r.fence = s.fence AND r.owner = $7 AND r.step = s.step - 1
+    RETURNING r.id
+), moved AS (
+    UPDATE headrace.block_run AS b
+    SET status = m.status,
+        attempt = m.attempt,
+        failures = m.failures,
+        waiting = m.waiting,
+        callbacks_due = m.callbacks_due,
+        due = m.due,
+        reason = m.reason,
+        error = COALESCE(m.error, b.error),
+        worker_pid = m.worker_pid,
+        queued_at = CASE WHEN m.status = 'queued' OR (m.status = 'running' AND b.queued_at IS NULL)
+                         THEN clock_timestamp() ELSE b.queued_at END,
+        started_at = CASE WHEN m.status = 'running' AND b.status <> 'running' AND NOT b.waiting
+                          THEN clock_timestamp() ELSE b.started_at END,
+        finished_at = CASE WHEN m.status IN ('completed', 'failed', 'cancelled', 'upstream_failed', 'condition_failed')
+                           THEN COALESCE(b.finished_at, clock_timestamp()) END
+    FROM unnest($8::bigint[], $9::text[], $10::text[], $11::int[], $12::int[], $13::bool[], $14::bool[],
+                $15::timestamptz[], $16::text[], $17::json[], $18::int[])
+         AS m (run_id, block, status, attempt, failures, waiting, callbacks_due, due, reason, error, worker_pid)
+    WHERE b.run_id = m.run_id AND b.block = m.block AND m.run_id IN (SELECT id FROM held)
+), ended AS (
+    INSERT INTO headrace.attempt (run_id, block, number, outcome, error, worker_pid, service, fence, started_at)
+    SELECT e.run_id, e.block, e.number, e.outcome, e.error, e.worker_pid, $7, s.fence, e.started_at
+    FROM unnest($19::bigint[], $20::text[], $21::int[], $22::text[], $23::json[], $24::int[], $25::timestamptz[])
+         AS e (run_id, block, number, outcome, error, worker_pid, started_at)
+    JOIN step AS s ON s.run_id = e.run_id
+    WHERE e.run_id IN (SELECT id FROM held)
+), stored AS (
+    INSERT INTO headrace.output (run_id, block, position, attempt, codec, bytes, rows, content, blob, preview)
+    SELECT o.run_id, o.block, o.position, o.attempt, o.codec, o.bytes, o.rows, o.content, o.blob, o.preview
+    FROM unnest($26::bigint[], $27::text[], $28::int[], $29::int[], $30::text[], $31::bigint[], $32::bigint[],
+                $33::bytea[], $34::uuid[], $35::json[])
+         AS o (run_id, block, position, attempt, codec, bytes, rows, content, blob, preview)
+    WHERE o.run_id IN (SELECT id FROM held)
+)
+SELECT id FROM held;
+
+-- name: steps_taken
+-- Where runs stand, to learn whether a step whose answer was lost had been committed.
+SELECT id, fence, step, owner FROM headrace.run WHERE id = ANY ($1::bigint[]);
+
+-- name: register_service
+-- A new service with its first lease; services whose lease expired long ago are forgotten.
+WITH gone AS (
+    DELETE FROM headrace.service AS s
+    WHERE s.lease_until < now() - interval '1 hour'
+      AND NOT EXISTS (SELECT FROM headrace.run AS r WHERE r.owner = s.id)
+)
+INSERT INTO headrace.service (id, host, pid, lease_until)
+VALUES ($1, $2, $3, now() + $4::float8 * interval '1 second');
+
+-- name: renew_lease
+-- Prolong a service's lease; tells the runs it still holds and whether somebody asked for their cancel.
+WITH renewed AS (
+    UPDATE headrace.service SET lease_until = now() + $2::float8 * interval '1 second' WHERE id = $1
+)
+SELECT id, fence, cancel_requested_at IS NOT NULL AS cancel_requested
+FROM headrace.run WHERE owner = $1 AND status IN ('initial', 'running');
+
+-- name: release_runs
+-- Give back the runs of a service that stops, and its lease.
+WITH released AS (
+    UPDATE headrace.run SET owner = NULL WHERE owner = $1 AND status IN ('initial', 'running')
+    RETURNING id
+), gone AS (
+    DELETE FROM headrace.service WHERE id = $1
+)
+SELECT count(*), pg_notify('headrace_wake', '') FROM released;
+
+-- name: request_cancel
+-- Ask for a run's cancel; false when the run has ended already, no row when there is no such run.
+WITH asked AS (
+    UPDATE headrace.run SET cancel_requested_at = COALESCE(cancel_requested_at, now())
+    WHERE id = $1 AND status IN ('initial', 'running')
+    RETURNING id
+)
+SELECT EXISTS (SELECT FROM asked) AS asked, r.status, r.owner,
+       EXISTS (SELECT FROM headrace.service AS s WHERE s.id = r.owner AND s.lease_until > now()) AS driven,
+       pg_notify('headrace_wake', 'cancel')
+FROM headrace.run AS r WHERE r.id = $1;
+
+-- name: run
+-- One run.
+SELECT r.*, p.path AS project_path
+FROM headrace.run AS r JOIN headrace.project AS p ON p.id = r.project_id WHERE r.id = $1;
+
+-- name: block_runs
+-- The blocks of a run with their rows and number of outputs.
+SELECT b.*, o.outputs, o.rows
+FROM headrace.block_run AS b
+LEFT JOIN LATERAL (
+    SELECT count(*) AS outputs, max(rows) AS rows FROM headrace.output AS o
+    WHERE o.run_id = b.run_id AND o.block = b.block
+) AS o ON true
+WHERE b.run_id = $1 ORDER BY b.position;
+
+-- name: newest_runs
+-- A page of runs, newest first, before an id.
+SELECT r.id, r.pipeline, r.status, r.created_at, r.started_at, r.finished_at, c.done, c.total
+FROM headrace.run AS r
+CROSS JOIN LATERAL (
+    SELECT count(*) AS total,
+           count(*) FILTER (WHERE b.status IN ('completed', 'failed', 'cancelled', 'upstream_failed',
+                                               'condition_failed')) AS done
+    FROM headrace.block_run AS b WHERE b.run_id = r.id
+) AS c
+WHERE r.project_id = $1
+  AND ($2::bigint IS NULL OR r.id < $2)
+  AND ($3::text IS NULL OR r.pipeline = $3)
+  AND ($4::text IS NULL OR r.status = $4)
+ORDER BY r.id DESC LIMIT $5;
+
+-- name: unfinished_runs
+-- Ids of a project's runs that have not ended.
+SELECT id FROM headrace.run WHERE project_id = $1 AND status IN ('initial', 'running') ORDER BY id;

@@ -1,0 +1,235 @@
+"""Values to bytes and back: Arrow for frames, JSON for plain values, cloudpickle for what those two would change.
+
+Whatever a block returns comes back equal and of the same type, or the block is told that it cannot be stored.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import IO, Any
+
+import cloudpickle
+import pandas as pd
+import pyarrow as pa
+from pyarrow import ipc
+
+from headrace.domain.errors import HeadraceError
+from headrace.worker.fidelity import is_plain_json, survives_arrow
+from headrace.worker.preview import preview_of
+from headrace.worker.protocol import Codec, Output, OutputRef
+
+ROWS_PER_BATCH = 65536
+_MARK = b"headrace"
+_ZSTD = ipc.IpcWriteOptions(compression=pa.Codec("zstd", compression_level=1))
+
+
+class UnstorableOutput(HeadraceError):
+    """A block returned a value that neither Arrow, JSON nor pickle can write."""
+
+    code = "unstorable-output"
+
+
+class UnreadableOutput(HeadraceError):
+    """A stored output cannot be read back: its file is gone, or it names code that no longer exists."""
+
+    code = "unreadable-output"
+
+
+@dataclass(slots=True)
+class _Written:
+    codec: Codec
+    size: int
+    inline: bytes | None = None
+    path: str | None = None
+    rows: int | None = None
+
+
+class _Spill:
+    """Takes bytes in memory, and in a file once they are more than `limit`."""
+
+    def __init__(self, path: Path, limit: int) -> None:
+        self._path = path
+        self._partial = path.with_name(path.name + ".partial")
+        self._limit = limit
+        self._memory = BytesIO()
+        self._file: IO[bytes] | None = None
+        self.size = 0
+
+    def write(self, data: Any) -> int:
+        """Take one piece; pickle hands over bytes and buffers."""
+        count = memoryview(data).nbytes
+        self.size += count
+        if self._file is None and self.size > self._limit:
+            self._file = self._partial.open("wb")
+            self._file.write(self._memory.getbuffer())
+        (self._file or self._memory).write(data)
+        return count
+
+    def finish(self, codec: Codec) -> _Written:
+        """Close, and tell where the bytes are."""
+        if self._file is None:
+            return _Written(codec, self.size, inline=self._memory.getvalue())
+        self._file.close()
+        self._partial.replace(self._path)
+        return _Written(codec, self.size, path=str(self._path))
+
+    def discard(self) -> None:
+        """Remove what was written so far."""
+        if self._file is not None:
+            self._file.close()
+            self._partial.unlink(missing_ok=True)
+
+
+def encode_output(value: Any, folder: str, name: str, inline_limit: int, index: int = 0) -> Output:
+    """Write one output: in the answer up to `inline_limit` bytes, else to the file `folder/name`.
+
+    Raises UnstorableOutput, naming the output's index and type.
+    """
+    written = _write(value, Path(folder) / name, inline_limit, index)
+    inline = None if written.inline is None else base64.b64encode(written.inline).decode("ascii")
+    return Output(index, written.codec, written.size, inline, written.path, written.rows, preview_of(value))
+
+
+def is_faithful_as_is(value: Any) -> bool:
+    """Tell whether reading `value` back cannot differ from `value`: immutable plain scalars."""
+    return value is None or type(value) in (bool, int, float, str)
+
+
+def _write(value: Any, path: Path, limit: int, index: int) -> _Written:
+    kind = type(value)
+    if kind is pd.DataFrame:
+        if survives_arrow(value):
+            return _write_arrow(value, None, path, limit) or _write_pickle(value, path, limit, index)
+    elif kind is pd.Series:
+        if (framed := _framed(value)) is not None:
+            mark = {"series": True, "name": value.name}
+            return _write_arrow(framed, mark, path, limit) or _write_pickle(value, path, limit, index)
+    elif is_plain_json(value) and (text := _json_bytes(value)) is not None:
+        spill = _Spill(path, limit)
+        spill.write(text)
+        return spill.finish(Codec.JSON)
+    return _write_pickle(value, path, limit, index)
+
+
+def _json_bytes(value: Any) -> bytes | None:
+    """JSON text, or None for what it cannot hold: lone surrogates, integers of thousands of digits."""
+    try:
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+    except ValueError:
+        return None
+
+
+def _framed(series: pd.Series[Any]) -> pd.DataFrame | None:
+    if series.name is not None and type(series.name) is not str:
+        return None
+    if series.attrs:
+        return None
+    framed = series.to_frame("__value__")
+    return framed if survives_arrow(framed) else None
+
+
+def _write_arrow(frame: pd.DataFrame, mark: Any, path: Path, limit: int) -> _Written | None:
+    try:
+        table = pa.Table.from_pandas(frame)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError):
+        return None
+    if mark is not None:
+        table = table.replace_schema_metadata({**table.schema.metadata, _MARK: json.dumps(mark).encode()})
+    if table.nbytes > 4 * limit:
+        return _write_arrow_file(table, path)
+    sink = pa.BufferOutputStream()
+    _write_batches(table, sink)
+    spill = _Spill(path, limit)
+    spill.write(sink.getvalue())
+    written = spill.finish(Codec.ARROW)
+    written.rows = table.num_rows
+    return written
+
+
+def _write_arrow_file(table: pa.Table, path: Path) -> _Written:
+    partial = path.with_name(path.name + ".partial")
+    with pa.OSFile(str(partial), "wb") as sink:
+        _write_batches(table, sink)
+    partial.replace(path)
+    return _Written(Codec.ARROW, path.stat().st_size, path=str(path), rows=table.num_rows)
+
+
+def _write_batches(table: pa.Table, sink: Any) -> None:
+    with ipc.new_file(sink, table.schema, options=_ZSTD) as writer:
+        writer.write_table(table, max_chunksize=ROWS_PER_BATCH)
+
+
+def _write_pickle(value: Any, path: Path, limit: int, index: int) -> _Written:
+    spill = _Spill(path, limit)
+    try:
+        cloudpickle.Pickler(spill, protocol=5).dump(value)
+    except MemoryError:
+        spill.discard()
+        raise
+    except Exception as reason:  # a boundary: pickling runs the value's own code
+        spill.discard()
+        raise UnstorableOutput(
+            f"output {index} is a {_type_name(value)} and cannot be stored: {reason}.",
+            remedy="Return a DataFrame, a Series, or numbers, strings, lists and dicts; for an open connection, file "
+            "or generator return the data it gives, not the thing itself.",
+        ) from reason
+    return spill.finish(Codec.PICKLE)
+
+
+def _type_name(value: Any) -> str:
+    kind = type(value)
+    return kind.__qualname__ if kind.__module__ in ("builtins", "__main__") else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def decode_output(ref: OutputRef | Output) -> Any:
+    """The value that a stored output holds. Raises UnreadableOutput.
+
+    Arrow files are mapped, not read into memory first. Pickled bytes run code: only workers may call this.
+    """
+    try:
+        return _decode(ref.codec, _source(ref))
+    except FileNotFoundError as error:
+        raise UnreadableOutput(
+            f"the stored output {ref.path} is gone.", remedy="Run the block upstream again."
+        ) from error
+
+
+def _source(ref: OutputRef | Output) -> Any:
+    if ref.inline is not None:
+        return pa.py_buffer(base64.b64decode(ref.inline))
+    if ref.path is None:
+        raise UnreadableOutput("a stored output has neither bytes nor a file.", remedy="Run the block upstream again.")
+    if os.path.getsize(ref.path) == 0:
+        return pa.py_buffer(b"")
+    return pa.memory_map(ref.path)
+
+
+def _decode(codec: Codec, source: Any) -> Any:
+    if codec is Codec.ARROW:
+        return _decode_arrow(source)
+    data = source.read_buffer() if isinstance(source, pa.NativeFile) else source
+    if codec is Codec.JSON:
+        return json.loads(data.to_pybytes())
+    try:
+        return cloudpickle.loads(data)
+    except (AttributeError, ImportError) as error:
+        raise UnreadableOutput(
+            f"a stored output needs code that is not there: {error}.",
+            remedy="Restore the module or run the block upstream again.",
+        ) from error
+
+
+def _decode_arrow(source: Any) -> Any:
+    table = ipc.open_file(source).read_all()
+    mark = (table.schema.metadata or {}).get(_MARK)
+    frame = table.to_pandas()
+    if mark is None:
+        return frame
+    series = frame["__value__"]
+    series.name = json.loads(mark)["name"]
+    return series

@@ -1,0 +1,154 @@
+"""One call in a worker, from stored inputs to stored outputs. Whatever a block raises becomes part of the Result."""
+
+from __future__ import annotations
+
+import datetime
+import logging
+import resource
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+from headrace.blocks import calling
+from headrace.worker import failures
+from headrace.worker.binding import Binding
+from headrace.worker.codec import decode_output, encode_output, is_faithful_as_is
+from headrace.worker.protocol import Call, CodeRef, Mode, Outcome, Output, Result
+
+_log = logging.getLogger("headrace.block")
+_PAGE = resource.getpagesize()
+
+Inputs = Mapping[str, Sequence[Any]]
+"""Upstream block to its outputs as read back, in the order of the block's upstream_blocks."""
+
+
+class Execution:
+    """Executes calls in this process, one after another."""
+
+    def __init__(self) -> None:
+        self._binding = Binding()
+
+    def result_of(self, call: Call) -> Result:
+        """Run a call to its end. Never raises: what the block raises comes back in the Result."""
+        try:
+            self._binding.bind(call.project)
+            with _memory_limit(call.memory_limit):
+                return _MODES[call.mode](call)
+        except BaseException as error:  # a boundary: a block may raise anything, SystemExit and signals included
+            return failures.failed(call, error)
+        finally:
+            self._binding.note_imports()
+
+
+def _run(call: Call) -> Result:
+    inputs = _inputs(call)
+    kwargs = _kwargs(call)
+    if not all(_holds(code, inputs, kwargs) for code in call.conditions):
+        return Result(call.id, Outcome.CONDITION_FALSE)
+    if call.language == "sql":
+        from headrace.blocks.sql import run_sql_block  # noqa: PLC0415 - its parser is needed by SQL blocks alone
+
+        return _store(call, run_sql_block(call.code.text, inputs, call.configuration, kwargs))
+    functions = calling.collect(call.code.text, call.code.path, call.block_type, inputs)
+    if call.block_type == "sensor":
+        return _look(call, functions, inputs, kwargs)
+    returned = calling.call_block(functions, inputs, kwargs)
+    return _tested(functions, returned, kwargs, _store(call, returned))
+
+
+def _holds(code: CodeRef, inputs: Inputs, kwargs: Mapping[str, Any]) -> bool:
+    try:
+        functions = calling.collect(code.text, code.path, "conditional", inputs)
+        return bool(calling.conditions_hold(functions, inputs, kwargs))
+    except Exception:  # a boundary, as in Mage: a condition that raises is a condition that is false
+        _log.exception("the condition %s raised: it counts as false", code.uuid)
+        return False
+
+
+def _look(call: Call, functions: Any, inputs: Inputs, kwargs: Mapping[str, Any]) -> Result:
+    """A sensor's one look; between looks it holds no worker."""
+    if calling.call_sensor(functions, inputs, kwargs):
+        return Result(call.id, Outcome.COMPLETED)
+    wait = call.configuration.get("poll_interval")
+    return Result(call.id, Outcome.WAITING, wait=float(wait) if wait is not None else None)
+
+
+def _test(call: Call) -> Result:
+    """Only the tests, on outputs that the block stored earlier."""
+    outputs = [decode_output(ref) for given in call.inputs for ref in given.outputs]
+    functions = calling.collect(call.code.text, call.code.path, call.block_type, {})
+    return _with_tests(Result(call.id, Outcome.COMPLETED), calling.run_tests(functions, outputs, _kwargs(call)))
+
+
+def _callback(call: Call) -> Result:
+    functions = calling.collect(call.code.text, call.code.path, "callback", {})
+    calling.call_callbacks(functions, call.outcome, _inputs(call), _kwargs(call), call.error)
+    return Result(call.id, Outcome.COMPLETED)
+
+
+def _tested(functions: Any, returned: Sequence[Any], kwargs: Mapping[str, Any], result: Result) -> Result:
+    """The result with its tests run, on the outputs as those downstream will read them."""
+    if not calling.has_tests(functions):
+        return result
+    pairs = zip(returned, result.outputs, strict=True)
+    outputs = [value if is_faithful_as_is(value) else decode_output(stored) for value, stored in pairs]
+    return _with_tests(result, calling.run_tests(functions, outputs, kwargs))
+
+
+def _with_tests(result: Result, report: Any) -> Result:
+    return replace(result, tests_passed=report.passed, tests_failed=report.failed)
+
+
+def _store(call: Call, returned: Sequence[Any]) -> Result:
+    return Result(call.id, Outcome.COMPLETED, tuple(_stored(call, place, value) for place, value in enumerate(returned)))
+
+
+def _stored(call: Call, index: int, value: Any) -> Output:
+    name = f"{call.id}-{call.attempt}-{index}"
+    return encode_output(value, call.output_folder, name, call.inline_limit, index)
+
+
+def _inputs(call: Call) -> dict[str, list[Any]]:
+    return {given.block: [decode_output(ref) for ref in given.outputs] for given in call.inputs}
+
+
+def _kwargs(call: Call) -> dict[str, Any]:
+    variables = {name: _variable(value) for name, value in call.variables.items()}
+    return calling.block_kwargs(
+        variables,
+        configuration=call.configuration,
+        pipeline=call.pipeline,
+        block=call.block,
+        project=call.project,
+        attempt=call.attempt,
+    )
+
+
+def _variable(value: Any) -> Any:
+    """A variable as the block gets it; datetimes travel as `{"$datetime": text}`."""
+    if isinstance(value, dict):
+        if value.keys() == {"$datetime"}:
+            return datetime.datetime.fromisoformat(value["$datetime"])
+        return {key: _variable(item) for key, item in value.items()}
+    return [_variable(item) for item in value] if isinstance(value, list) else value
+
+
+@contextmanager
+def _memory_limit(limit: int | None) -> Iterator[None]:
+    """Let the call take `limit` bytes of address space beyond what the worker holds when it begins."""
+    if limit is None:
+        yield
+        return
+    before, hard = resource.getrlimit(resource.RLIMIT_AS)
+    with open("/proc/self/statm", "rb") as file:
+        held = int(file.read().split(b" ", 1)[0]) * _PAGE
+    most = held + limit if hard == resource.RLIM_INFINITY else min(held + limit, hard)
+    resource.setrlimit(resource.RLIMIT_AS, (most, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (before, hard))
+
+
+_MODES: dict[Mode, Callable[[Call], Result]] = {Mode.RUN: _run, Mode.TEST: _test, Mode.CALLBACK: _callback}

@@ -1,0 +1,74 @@
+"""What a block raised, told for people: the kind of failure and the traceback without our own frames."""
+
+from __future__ import annotations
+
+import os
+import traceback
+
+from headrace.blocks import calling
+from headrace.domain.errors import HeadraceError
+from headrace.worker.protocol import Call, Failure, Frame, Outcome, Result
+
+_TEXT = 100_000
+_OURS = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "")
+KINDS = {
+    "unstorable-output": "output",
+    "unreadable-output": "output",
+    "block-source": "source",
+    "block-arguments": "arguments",
+    "test-failed": "test",
+}
+"""Codes of our own errors to the kinds of failure that they are."""
+
+
+def failed(call: Call, error: BaseException) -> Result:
+    """The Result of a call that raised."""
+    return Result(call.id, Outcome.FAILED, failure=failure_of(error, call))
+
+
+def failure_of(error: BaseException, call: Call) -> Failure:
+    """Describe `error`, which a call raised."""
+    kind = _kind(error, call)
+    return Failure(kind, type(error).__qualname__, _message(error, kind, call), _frames(error), _formatted(error))
+
+
+def _kind(error: BaseException, call: Call) -> str:
+    if isinstance(error, MemoryError):
+        return "memory"
+    if isinstance(error, SyntaxError) and error.filename == call.code.path:
+        return "source"
+    return KINDS.get(error.code, "raised") if isinstance(error, HeadraceError) else "raised"
+
+
+def _message(error: BaseException, kind: str, call: Call) -> str:
+    text = _safe(error)
+    if kind == "memory" and call.memory_limit is not None:
+        return f"the block needed more memory than its limit of {call.memory_limit} bytes. {text}".rstrip()
+    if isinstance(error, SystemExit):
+        return f"the block called sys.exit({text})."
+    return text[:_TEXT]
+
+
+def _safe(error: BaseException) -> str:
+    try:
+        text = str(error)
+    except Exception:  # a boundary: str() of a user's exception runs the user's code
+        text = "(its message could not be made)"
+    return text.encode("utf-8", "replace").decode().replace("\x00", "\ufffd")
+
+
+def _frames(error: BaseException) -> tuple[Frame, ...]:
+    return tuple(
+        Frame(entry.filename, entry.lineno or 0, entry.name, entry.line or "")
+        for entry in traceback.extract_tb(error.__traceback__, limit=200)
+        if not entry.filename.startswith(_OURS)
+    )
+
+
+def _formatted(error: BaseException) -> str:
+    try:
+        text = calling.format_without_ours(error)
+    except Exception:  # a boundary: formatting runs str() and repr() of the user's exceptions
+        text = type(error).__qualname__
+    return text.encode("utf-8", "replace").decode().replace("\x00", "\ufffd")[:_TEXT]
+

@@ -1,0 +1,179 @@
+"""A worker's loop: reads calls from the service's socket, runs one at a time in the main thread, answers each."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import os
+import resource
+import signal
+import socket
+import sys
+import threading
+from dataclasses import replace
+from types import FrameType
+from typing import Any, NoReturn
+
+from headrace.worker.executing import Execution
+from headrace.worker.protocol import LogRecord, Outcome, Result, call_from_json, encode
+
+_READ = 262_144
+_STOPPED = 128 + signal.SIGTERM
+_asked_to_stop: list[bool] = []
+
+
+class Stopped(BaseException):
+    """The service ended this call: raised in the block's code by SIGTERM, so that its `finally` parts run."""
+
+
+class Channel:
+    """This worker's end of the socket to the service. Any thread may send; a forked child of a block may not."""
+
+    def __init__(self, service: socket.socket) -> None:
+        self._socket = service
+        self._owner = os.getpid()
+        self._lock = threading.Lock()
+        self._buffer = bytearray()
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether this process is the worker itself, not a copy that a block forked."""
+        return os.getpid() == self._owner
+
+    def send(self, op: str, value: Any) -> None:
+        """Send one message whole."""
+        message = encode(op, value)
+        with self._lock:
+            self._socket.sendall(message)
+
+    def send_op(self, op: str) -> None:
+        """Send a message that has no content."""
+        body = json.dumps({"op": op}).encode()
+        with self._lock:
+            self._socket.sendall(len(body).to_bytes(4, "big") + body)
+
+    def receive(self) -> Any | None:
+        """The next message, decoded; None when the service has closed its end."""
+        if not self._fill(4):
+            return None
+        end = 4 + int.from_bytes(self._buffer[:4], "big")
+        if not self._fill(end):
+            return None
+        body = bytes(self._buffer[4:end])
+        del self._buffer[:end]
+        return json.loads(body)
+
+    def _fill(self, size: int) -> bool:
+        while len(self._buffer) < size:
+            try:
+                data = self._socket.recv(_READ)
+            except ConnectionResetError:
+                return False
+            if not data:
+                return False
+            self._buffer += data
+        return True
+
+
+class ChannelHandler(logging.Handler):
+    """Sends Python's log records to the service, with the call that is under way."""
+
+    def __init__(self, channel: Channel) -> None:
+        super().__init__(logging.INFO)
+        self._channel = channel
+        self.call = 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Send one record; what a block's forked children log goes to stderr instead."""
+        try:
+            text = self.format(record)
+            if self._channel.is_ours:
+                self._channel.send("log", LogRecord(self.call, record.levelname, record.name, text))
+            else:
+                sys.stderr.write(f"{record.levelname} {text}\n")
+        except Exception:  # a boundary, as in every logging.Handler: logging must not fail the block
+            self.handleError(record)
+
+
+def serve(fd: int) -> int:
+    """Answer calls until the service closes the socket; the exit code of this process."""
+    channel = Channel(socket.socket(fileno=fd))
+    _open_streams()
+    logs = _install_logging(channel)
+    signal.signal(signal.SIGTERM, _raise_stopped)
+    execution = Execution()
+    sys.dont_write_bytecode = True
+    try:
+        while not _asked_to_stop and (message := channel.receive()) is not None:
+            _answer(channel, logs, execution, message)
+    except (Stopped, BrokenPipeError):
+        return _STOPPED
+    return _STOPPED if _asked_to_stop else 0
+
+
+def _raise_stopped(number: int, frame: FrameType | None) -> NoReturn:
+    _asked_to_stop.append(True)
+    raise Stopped
+
+
+def _open_streams() -> None:
+    for name, fd in (("stdout", 1), ("stderr", 2)):
+        raw = open(fd, "wb", closefd=False)  # noqa: SIM115 - lives as long as the process
+        stream = io.TextIOWrapper(raw, encoding="utf-8", errors="backslashreplace", line_buffering=True)
+        setattr(sys, name, stream)
+        setattr(sys, f"__{name}__", stream)
+
+
+def _install_logging(channel: Channel) -> ChannelHandler:
+    handler = ChannelHandler(channel)
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.INFO)
+    logging.captureWarnings(True)
+    return handler
+
+
+def _answer(channel: Channel, logs: ChannelHandler, execution: Execution, message: Any) -> None:
+    call = call_from_json(message)
+    logs.call = call.id
+    streams = sys.stdout, sys.stderr
+    result = execution.result_of(call)
+    if not channel.is_ours:  # the block forked and its child came back here: it has no say on the socket
+        _flush()
+        os._exit(0 if result.outcome is Outcome.COMPLETED else 1)
+    _flush()
+    sys.stdout, sys.stderr = streams
+    if _has_children():
+        channel.send_op("retire")
+    channel.send("result", replace(result, max_rss=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024))
+    _undo_changes(logs)
+
+
+def _undo_changes(logs: ChannelHandler) -> None:
+    """Put back what a block may have replaced: the root's log handlers (`basicConfig(force=True)`), our signals."""
+    root = logging.getLogger()
+    if root.handlers != [logs]:
+        root.handlers[:] = [logs]
+    if root.level != logging.INFO:
+        root.setLevel(logging.INFO)
+    if signal.getsignal(signal.SIGTERM) is not _raise_stopped:
+        signal.signal(signal.SIGTERM, _raise_stopped)
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError, AttributeError):
+            continue
+
+
+def _has_children() -> bool:
+    """Whether processes that the call started are still there. Dead ones are reaped on the way."""
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+    except ChildProcessError:
+        return False
+    return True

@@ -1,0 +1,91 @@
+"""Write a stored output to standard output in a form for people or for other programs.
+
+`python -m headrace.worker.render --codec arrow --format csv FILE`. It is a program of its own because reading a pickled
+output runs code, which must not happen in the service or in the command line's process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, BinaryIO
+
+import pandas as pd
+
+from headrace.domain.errors import HeadraceError
+from headrace.worker.codec import decode_output
+from headrace.worker.protocol import Codec, OutputRef
+
+
+class NotTabular(HeadraceError):
+    """A value that is no table was asked for in a format that only tables have."""
+
+    code = "not-tabular"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Render one output; 0 when written, 2 when it cannot be read or has no such form."""
+    asked = _parser().parse_args(arguments)
+    try:
+        value = decode_output(OutputRef(Codec(asked.codec), path=asked.file))
+        FORMATS[asked.format](_limited(value, asked.rows), sys.stdout.buffer)
+    except HeadraceError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="headrace.worker.render")
+    parser.add_argument("file")
+    parser.add_argument("--codec", required=True, choices=[codec.value for codec in Codec])
+    parser.add_argument("--format", default="table", choices=sorted(FORMATS))
+    parser.add_argument("--rows", type=int, default=None)
+    return parser
+
+
+def _limited(value: Any, rows: int | None) -> Any:
+    return value if rows is None or not isinstance(value, (pd.DataFrame, pd.Series)) else value.iloc[:rows]
+
+
+def _frame(value: Any, form: str) -> pd.DataFrame:
+    if isinstance(value, pd.Series):
+        return value.to_frame(name=value.name if value.name is not None else "value")
+    if not isinstance(value, pd.DataFrame):
+        raise NotTabular(f"a {type(value).__qualname__} has no {form} form.", remedy="Ask for table or json.")
+    return value
+
+
+def _write_table(value: Any, sink: BinaryIO) -> None:
+    text = _frame(value, "table").to_string(max_rows=60) if isinstance(value, (pd.DataFrame, pd.Series)) else repr(value)
+    sink.write(text.encode("utf-8", "replace") + b"\n")
+
+
+def _write_csv(value: Any, sink: BinaryIO) -> None:
+    frame = _frame(value, "csv")
+    frame.to_csv(sink, index=not isinstance(frame.index, pd.RangeIndex))
+
+
+def _write_parquet(value: Any, sink: BinaryIO) -> None:
+    sink.write(_frame(value, "parquet").to_parquet())
+
+
+def _write_json(value: Any, sink: BinaryIO) -> None:
+    if isinstance(value, (pd.DataFrame, pd.Series)):
+        text = _frame(value, "json").to_json(orient="records", date_format="iso")
+    else:
+        text = json.dumps(value, ensure_ascii=False, default=str)
+    sink.write(text.encode("utf-8", "replace") + b"\n")
+
+
+FORMATS: dict[str, Callable[[Any, BinaryIO], None]] = {
+    "table": _write_table,
+    "csv": _write_csv,
+    "parquet": _write_parquet,
+    "json": _write_json,
+}
+
+if __name__ == "__main__":
+    sys.exit(main())
