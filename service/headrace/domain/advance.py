@@ -37,7 +37,8 @@ def advance(run: RunState, fact: Fact) -> Step:
     """Tell what `fact` does to `run`: its new state, the blocks that changed, the commands to carry out.
 
     Raises IllegalTransition when the fact cannot be true of this run, naming the block and both states. The order of
-    facts that happened at the same time does not matter for the run's end.
+    facts that happened at the same time does not matter for the run's final status; a block below both a failed one
+    and one left out by a condition ends as the first of the two makes it.
     """
     if run.status in RUN_TERMINAL:
         raise IllegalTransition(f"the run has ended ({run.status}) and can take in no {type(fact).__name__}")

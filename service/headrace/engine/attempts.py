@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import anyio
 
@@ -23,6 +23,8 @@ from headrace.engine.writer import CONNECTION_LOST, TRY_AGAIN
 from headrace.store.logs import StoredLine
 from headrace.store.runs import ClaimedRun, NewOutput
 from headrace.worker.protocol import Outcome, Output, OutputRef, Result
+
+T = TypeVar("T")
 
 NO_USE_IN_TRYING_AGAIN = frozenset({"source", "arguments"})
 """Kinds of failure that the same source will show every time."""
@@ -128,7 +130,7 @@ class AttemptRunner:
             return {}
         return await self._patiently(lambda: self.shelf.refs(upstream))
 
-    async def _patiently(self, work: Callable[[], Any]) -> Any:
+    async def _patiently(self, work: Callable[[], Awaitable[T]]) -> T:
         """Do work on the database, again and again while it is away: the block's result is too dear to drop."""
         pause = 0.05
         while True:

@@ -7,10 +7,10 @@ import logging
 import os
 import random
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID, uuid4
 
 import anyio
@@ -29,6 +29,8 @@ from headrace.engine.writer import CONNECTION_LOST, TRY_AGAIN, StepWriter
 from headrace.store.database import Database
 from headrace.store.queries import QUERIES
 from headrace.store.runs import ClaimedRun, claim_runs, register_service, release_runs, renew_lease
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -112,7 +114,7 @@ class Engine:
     async def _register(self) -> None:
         await register_service(self.database, self.id, socket.gethostname(), os.getpid(), self.settings.lease)
 
-    async def _patiently(self, work: Callable[[], Any]) -> Any:
+    async def _patiently(self, work: Callable[[], Awaitable[T]]) -> T:
         pause = 0.1
         while True:
             try:

@@ -1,4 +1,4 @@
-"""One worker as the service sees it: a call goes in, log lines and one result come out, and its end is always noticed."""
+"""One worker as the service sees it: a call goes in, log lines and one result come out, its end is noticed."""
 
 from __future__ import annotations
 

@@ -7,7 +7,12 @@ from collections.abc import Mapping
 KEPT = frozenset({"HEADRACE_SAMPLES_URL"})
 """Our own variables that blocks may see."""
 SECRETS = ("HEADRACE_DATABASE_URL",)
-_ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+_ONE_THREAD = {
+    "OPENBLAS_NUM_THREADS": "1",
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "JE_ARROW_MALLOC_CONF": "background_thread:false",  # the template forks: it must have one thread
+}
 
 
 def worker_environ(environ: Mapping[str, str], extra: Mapping[str, str] | None = None) -> dict[str, str]:

@@ -89,7 +89,9 @@ class TemplateProcess:
         self._loop.add_reader(ours, self._read)
         arguments = [sys.executable, "-P", "-m", "headrace.worker.template", "--socket", str(theirs.fileno())]
         try:
-            self._process = await launch([*arguments, *(f"--preload={name}" for name in preload)], environ, theirs.fileno())
+            self._process = await launch(
+                [*arguments, *(f"--preload={name}" for name in preload)], environ, theirs.fileno()
+            )
             theirs.close()
             async with asyncio.timeout(deadline):
                 await self._ready
@@ -192,7 +194,9 @@ class TemplateProcess:
         waiting = self._forks.get(message["id"])
         if waiting is not None and not waiting.done():
             waiting.set_exception(
-                WorkersUnavailable(f"no worker could be forked: {message['reason']}.", remedy="Free memory or processes.")
+                WorkersUnavailable(
+                    f"no worker could be forked: {message['reason']}.", remedy="Free memory or processes."
+                )
             )
 
     def _lost(self) -> None:
@@ -213,7 +217,8 @@ class TemplateProcess:
         self._loop.remove_reader(self._socket)
         self._socket.close()
         self._socket = None
-        for waiting in (self._ready, *self._forks.values()):
+        answers: list[asyncio.Future[Any]] = [self._ready, *self._forks.values()]
+        for waiting in answers:
             if not waiting.done():
                 waiting.set_exception(_ended())
                 waiting.exception()  # told to whoever awaits it; nobody has to

@@ -13,7 +13,6 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
-from headrace.domain.errors import HeadraceError
 from headrace.engine.worker_connection import Worker, WorkerKey
 from headrace.engine.worker_environment import worker_environ
 from headrace.engine.worker_logs import LogCaps, LogLine
@@ -22,6 +21,7 @@ from headrace.engine.worker_template import Spawn, TemplateProcess, WorkersUnava
 __all__ = ["LogCaps", "LogLine", "Worker", "WorkerKey", "WorkerPool", "WorkersUnavailable", "worker_environ"]
 
 MIB = 1024 * 1024
+DEFAULT_CAPS = LogCaps()
 _PATIENCE = 0.015
 """Seconds a waiter hopes for a release before one more worker is forked: about what a fork costs."""
 _RESTART_DELAYS = (0.0, 0.1, 0.5, 2.0, 5.0)
@@ -39,7 +39,7 @@ class WorkerPool:
         recycle_after: int = 1000,
         recycle_growth: int = 512 * MIB,
         preload: Sequence[str] = ("headrace.mage",),
-        caps: LogCaps = LogCaps(),
+        caps: LogCaps = DEFAULT_CAPS,
         spawn: Spawn = spawn,
         start_within: float = 60.0,
     ) -> None:
@@ -208,12 +208,13 @@ class WorkerPool:
             self.on_free()
 
     def _serve_one(self) -> bool:
-        for entry in self._waiters:
+        """Serve the first waiter; a later one may pass it with an idle worker of its own while a slot is left over."""
+        self._waiters = deque(entry for entry in self._waiters if not entry[1].done())
+        for place, entry in enumerate(self._waiters):
             key, waiting = entry
-            if waiting.done():
-                self._waiters.remove(entry)
-                return True
-            worker = self._take_idle(key) or self._take_spare(key)
+            if place > 0 and len(self._busy) >= self._limit - 1:
+                return False
+            worker = self._take_idle(key) or (self._take_spare(key) if place == 0 else None)
             if worker is not None:
                 self._waiters.remove(entry)
                 waiting.set_result(worker)

@@ -285,7 +285,7 @@ def _spawn(orders: keeper.Orders, deadline: float) -> None:
     """Start a keeper in a session of its own and wait until it listens. Raises what it reports."""
     command = [sys.executable, "-I", "-S", keeper.__file__, json.dumps(asdict(orders))]
     with subprocess.Popen(  # noqa: S603
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=None, start_new_session=True
     ) as starter:
         assert starter.stdout is not None  # noqa: S101 - a pipe was asked for
         line = _read_line(starter.stdout.fileno(), deadline)

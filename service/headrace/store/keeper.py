@@ -251,7 +251,7 @@ class Server:
                 stderr=log,
                 cwd=self.orders.folder,
                 env=_server_environment(),
-                preexec_fn=_die_with(os.getpid(), signal.SIGKILL),  # noqa: PLW1509 - this process has one thread
+                preexec_fn=_die_with(os.getpid(), signal.SIGKILL),
             )
         if finished.returncode != 0:
             raise KeeperError(f"{program} failed with exit code {finished.returncode}.")
@@ -272,7 +272,7 @@ class Server:
                 stdout=log,
                 stderr=log,
                 env=_server_environment(),
-                preexec_fn=_die_with(os.getpid(), signal.SIGINT),  # noqa: PLW1509
+                preexec_fn=_die_with(os.getpid(), signal.SIGINT),
             )
         self.pid = self.child.pid
 

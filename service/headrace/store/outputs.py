@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +26,7 @@ class StoredOutput:
     codec: str
     bytes: int
     rows: int | None
-    content: bytes | None
+    content: builtins.bytes | None
     blob: UUID | None
 
 

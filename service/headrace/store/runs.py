@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -88,7 +89,7 @@ class NewOutput:
     codec: str
     bytes: int
     rows: int | None
-    content: bytes | None
+    content: builtins.bytes | None
     blob: UUID | None
     preview: Any
 

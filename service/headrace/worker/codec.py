@@ -9,8 +9,7 @@ import base64
 import json
 import os
 from dataclasses import dataclass
-from io import BytesIO
-from pathlib import Path
+from io import BytesIO, IOBase, StringIO
 from typing import IO, Any
 
 import cloudpickle
@@ -52,9 +51,8 @@ class _Written:
 class _Spill:
     """Takes bytes in memory, and in a file once they are more than `limit`."""
 
-    def __init__(self, path: Path, limit: int) -> None:
+    def __init__(self, path: str, limit: int) -> None:
         self._path = path
-        self._partial = path.with_name(path.name + ".partial")
         self._limit = limit
         self._memory = BytesIO()
         self._file: IO[bytes] | None = None
@@ -65,7 +63,7 @@ class _Spill:
         count = memoryview(data).nbytes
         self.size += count
         if self._file is None and self.size > self._limit:
-            self._file = self._partial.open("wb")
+            self._file = open(_partial(self._path), "wb")  # noqa: SIM115 - closed by finish or discard
             self._file.write(self._memory.getbuffer())
         (self._file or self._memory).write(data)
         return count
@@ -75,14 +73,18 @@ class _Spill:
         if self._file is None:
             return _Written(codec, self.size, inline=self._memory.getvalue())
         self._file.close()
-        self._partial.replace(self._path)
-        return _Written(codec, self.size, path=str(self._path))
+        os.replace(_partial(self._path), self._path)
+        return _Written(codec, self.size, path=self._path)
 
     def discard(self) -> None:
         """Remove what was written so far."""
         if self._file is not None:
             self._file.close()
-            self._partial.unlink(missing_ok=True)
+            os.unlink(_partial(self._path))
+
+
+def _partial(path: str) -> str:
+    return path + ".partial"
 
 
 def encode_output(value: Any, folder: str, name: str, inline_limit: int, index: int = 0) -> Output:
@@ -90,7 +92,7 @@ def encode_output(value: Any, folder: str, name: str, inline_limit: int, index: 
 
     Raises UnstorableOutput, naming the output's index and type.
     """
-    written = _write(value, Path(folder) / name, inline_limit, index)
+    written = _write(value, os.path.join(folder, name), inline_limit, index)
     inline = None if written.inline is None else base64.b64encode(written.inline).decode("ascii")
     return Output(index, written.codec, written.size, inline, written.path, written.rows, preview_of(value))
 
@@ -100,7 +102,7 @@ def is_faithful_as_is(value: Any) -> bool:
     return value is None or type(value) in (bool, int, float, str)
 
 
-def _write(value: Any, path: Path, limit: int, index: int) -> _Written:
+def _write(value: Any, path: str, limit: int, index: int) -> _Written:
     kind = type(value)
     if kind is pd.DataFrame:
         if survives_arrow(value):
@@ -110,6 +112,8 @@ def _write(value: Any, path: Path, limit: int, index: int) -> _Written:
             mark = {"series": True, "name": value.name}
             return _write_arrow(framed, mark, path, limit) or _write_pickle(value, path, limit, index)
     elif is_plain_json(value) and (text := _json_bytes(value)) is not None:
+        if len(text) <= limit:
+            return _Written(Codec.JSON, len(text), inline=text)
         spill = _Spill(path, limit)
         spill.write(text)
         return spill.finish(Codec.JSON)
@@ -133,7 +137,7 @@ def _framed(series: pd.Series[Any]) -> pd.DataFrame | None:
     return framed if survives_arrow(framed) else None
 
 
-def _write_arrow(frame: pd.DataFrame, mark: Any, path: Path, limit: int) -> _Written | None:
+def _write_arrow(frame: pd.DataFrame, mark: Any, path: str, limit: int) -> _Written | None:
     try:
         table = pa.Table.from_pandas(frame)
     except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError):
@@ -151,12 +155,11 @@ def _write_arrow(frame: pd.DataFrame, mark: Any, path: Path, limit: int) -> _Wri
     return written
 
 
-def _write_arrow_file(table: pa.Table, path: Path) -> _Written:
-    partial = path.with_name(path.name + ".partial")
-    with pa.OSFile(str(partial), "wb") as sink:
+def _write_arrow_file(table: pa.Table, path: str) -> _Written:
+    with pa.OSFile(_partial(path), "wb") as sink:
         _write_batches(table, sink)
-    partial.replace(path)
-    return _Written(Codec.ARROW, path.stat().st_size, path=str(path), rows=table.num_rows)
+    os.replace(_partial(path), path)
+    return _Written(Codec.ARROW, os.path.getsize(path), path=path, rows=table.num_rows)
 
 
 def _write_batches(table: pa.Table, sink: Any) -> None:
@@ -164,9 +167,10 @@ def _write_batches(table: pa.Table, sink: Any) -> None:
         writer.write_table(table, max_chunksize=ROWS_PER_BATCH)
 
 
-def _write_pickle(value: Any, path: Path, limit: int, index: int) -> _Written:
+def _write_pickle(value: Any, path: str, limit: int, index: int) -> _Written:
     spill = _Spill(path, limit)
     try:
+        _refuse_open_file(value)
         cloudpickle.Pickler(spill, protocol=5).dump(value)
     except MemoryError:
         spill.discard()
@@ -181,9 +185,17 @@ def _write_pickle(value: Any, path: Path, limit: int, index: int) -> _Written:
     return spill.finish(Codec.PICKLE)
 
 
+def _refuse_open_file(value: Any) -> None:
+    """cloudpickle would store a file's text as a StringIO: another type, without a word."""
+    if isinstance(value, IOBase) and not isinstance(value, (BytesIO, StringIO)):
+        raise TypeError("an open file cannot leave its process")
+
+
 def _type_name(value: Any) -> str:
     kind = type(value)
-    return kind.__qualname__ if kind.__module__ in ("builtins", "__main__") else f"{kind.__module__}.{kind.__qualname__}"
+    return (
+        kind.__qualname__ if kind.__module__ in ("builtins", "__main__") else f"{kind.__module__}.{kind.__qualname__}"
+    )
 
 
 def decode_output(ref: OutputRef | Output) -> Any:

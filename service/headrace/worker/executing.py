@@ -47,7 +47,7 @@ def _run(call: Call) -> Result:
     if not all(_holds(code, inputs, kwargs) for code in call.conditions):
         return Result(call.id, Outcome.CONDITION_FALSE)
     if call.language == "sql":
-        from headrace.blocks.sql import run_sql_block  # noqa: PLC0415 - its parser is needed by SQL blocks alone
+        from headrace.blocks.sql import run_sql_block
 
         return _store(call, run_sql_block(call.code.text, inputs, call.configuration, kwargs))
     functions = calling.collect(call.code.text, call.code.path, call.block_type, inputs)
@@ -101,7 +101,9 @@ def _with_tests(result: Result, report: Any) -> Result:
 
 
 def _store(call: Call, returned: Sequence[Any]) -> Result:
-    return Result(call.id, Outcome.COMPLETED, tuple(_stored(call, place, value) for place, value in enumerate(returned)))
+    return Result(
+        call.id, Outcome.COMPLETED, tuple(_stored(call, place, value) for place, value in enumerate(returned))
+    )
 
 
 def _stored(call: Call, index: int, value: Any) -> Output:

@@ -71,4 +71,3 @@ def _formatted(error: BaseException) -> str:
     except Exception:  # a boundary: formatting runs str() and repr() of the user's exceptions
         text = type(error).__qualname__
     return text.encode("utf-8", "replace").decode().replace("\x00", "\ufffd")[:_TEXT]
-

@@ -86,7 +86,7 @@ def _cells(values: pd.Series[Any] | pd.Index[Any]) -> list[Any]:
 
 
 def _number(item: Any) -> Any:
-    if item is pd.NA or item != item:  # noqa: PLR0124 - NaN alone differs from itself
+    if item is pd.NA or item != item:
         return None
     return item if math.isfinite(item) else str(item)
 

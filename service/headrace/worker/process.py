@@ -16,7 +16,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from headrace.worker.executing import Execution
-from headrace.worker.protocol import LogRecord, Outcome, Result, call_from_json, encode
+from headrace.worker.protocol import LogRecord, Outcome, call_from_json, encode
 
 _READ = 262_144
 _STOPPED = 128 + signal.SIGTERM

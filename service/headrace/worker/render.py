@@ -59,7 +59,9 @@ def _frame(value: Any, form: str) -> pd.DataFrame:
 
 
 def _write_table(value: Any, sink: BinaryIO) -> None:
-    text = _frame(value, "table").to_string(max_rows=60) if isinstance(value, (pd.DataFrame, pd.Series)) else repr(value)
+    text = (
+        _frame(value, "table").to_string(max_rows=60) if isinstance(value, (pd.DataFrame, pd.Series)) else repr(value)
+    )
     sink.write(text.encode("utf-8", "replace") + b"\n")
 
 

@@ -1,0 +1,94 @@
+"""What people see of runs: plain frozen values, the same for the command line and for the API."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class BlockRunView:
+    """One block of a run. `reason` tells why it waits; `rows` is the largest row count among its outputs."""
+
+    uuid: str
+    type: str
+    upstream: tuple[str, ...]
+    status: str
+    attempt: int
+    queued_at: datetime | None
+    started_at: datetime | None
+    finished_at: datetime | None
+    reason: str | None
+    error: Mapping[str, Any] | None
+    rows: int | None
+    outputs: int
+
+
+@dataclass(frozen=True, slots=True)
+class RunView:
+    """One run, its blocks in topological order."""
+
+    id: int
+    pipeline: str
+    status: str
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    reason: str | None
+    error: Mapping[str, Any] | None
+    variables: Mapping[str, Any]
+    blocks: tuple[BlockRunView, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RunSummary:
+    """One line of a list of runs."""
+
+    id: int
+    pipeline: str
+    status: str
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    blocks_done: int
+    blocks_total: int
+
+
+@dataclass(frozen=True, slots=True)
+class LogLineView:
+    """One line that a block printed or logged."""
+
+    block: str
+    attempt: int
+    seq: int
+    at: datetime
+    stream: str
+    level: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class OutputView:
+    """The facts of one output; `preview` is JSON: its first rows and types, or its text."""
+
+    run: int
+    block: str
+    index: int
+    codec: str
+    bytes: int
+    rows: int | None
+    preview: Any
+
+
+@dataclass(frozen=True, slots=True)
+class TestReport:
+    """What a block's tests said of its newest stored outputs."""
+
+    __test__ = False
+
+    block: str
+    passed: int
+    failed: int
+    failure: str | None
