@@ -169,9 +169,8 @@ def test_bytes_over_the_limit_go_to_a_file_and_none_is_left_partial(tmp_path: Pa
 
 
 def test_a_preview_is_strict_json_without_nul_and_within_its_size() -> None:
-    frame = pd.DataFrame(
-        {"f": [math.nan, math.inf] * 5000, "s": ["a\x00b", "\ud83d" * 400] * 5000, "i": [2**60, 1] * 5000}
-    )
+    texts = pd.Series(["a\x00b", "\ud83d" * 400] * 5000, dtype=object)
+    frame = pd.DataFrame({"f": [math.nan, math.inf] * 5000, "s": texts, "i": [2**60, 1] * 5000})
     preview = preview_of(frame)
     text = json.dumps(preview, allow_nan=False)
     assert "\\u0000" not in text

@@ -256,7 +256,8 @@ class RunDriver:
         return self.parts.pool.try_acquire(key)
 
     def _key(self, block: str) -> WorkerKey:
-        return WorkerKey(str(self.parts.project), self.run.version, self._token(block))
+        once = self.pipeline.isolation is Isolation.BLOCK
+        return WorkerKey(str(self.parts.project), self.run.version, self._token(block), once)
 
     def _token(self, block: str) -> str:
         match self.pipeline.isolation:
@@ -333,7 +334,7 @@ class RunDriver:
         self.wake()
 
     async def _call_back(self, block: str) -> None:
-        key = WorkerKey(str(self.parts.project), self.run.version, self._token(block))
+        key = self._key(block)
         for callback in self.pipeline.callbacks_of(block):
             worker = await self.parts.pool.acquire(key)
             try:

@@ -29,6 +29,7 @@ from headrace.store.errors import FolderUnusable, OtherMajorVersion, ServerStart
 HOME_SETTING = "HEADRACE_HOME"
 _ROOT_HOME = Path("/var/lib/headrace")
 _ATTACH_SECONDS = 150.0
+_SILENT_KEEPERS = 10  # one that is leaving says nothing, once or twice; more means that keepers die at once
 _ERRORS: dict[str, type[StoreError]] = {
     error.code: error for error in (FolderUnusable, OtherMajorVersion, ServerStartFailed)
 }
@@ -117,26 +118,33 @@ def attach(project: Path, environ: Mapping[str, str] = os.environ, *, linger: fl
     """
     place = place_of(project, environ)
     deadline = time.monotonic() + _ATTACH_SECONDS
-    while time.monotonic() < deadline:
+    for attempt in range(_SILENT_KEEPERS):
         connection = _connect(place) or _started(place, environ, linger, deadline)
-        if connection is None:
-            continue
-        try:
-            answer = _answer(connection, deadline)
-            if answer is not None:
-                return _attached(place, answer, connection)
-        except BaseException:
-            connection.close()
-            raise
-        connection.close()  # that keeper was on its way out: the next one is started
-    raise _failed(place, f"The server in {place.folder} was not ready within {_ATTACH_SECONDS:.0f} s.")
+        attachment = _greeted(place, connection, deadline) if connection is not None else None
+        if attachment is not None:
+            return attachment
+        if time.monotonic() > deadline:
+            raise _failed(place, f"The server in {place.folder} was not ready within {_ATTACH_SECONDS:.0f} s.")
+        time.sleep(0.02 * attempt)
+    raise _failed(place, f"{_SILENT_KEEPERS} keepers of {place.folder} ended without a word.")
+
+
+def _greeted(place: Place, connection: socket.socket, deadline: float) -> Attachment | None:
+    """Return the attachment once the keeper says ready, or None when it left: the next one is started then."""
+    try:
+        answer = _answer(connection, deadline)
+    except BaseException:
+        connection.close()
+        raise
+    if answer is None:
+        connection.close()
+        return None
+    return _attached(place, answer, connection)
 
 
 def _attached(place: Place, answer: dict[str, Any], connection: socket.socket) -> Attachment:
     password = (place.folder / "password").read_text("ascii").strip()
-    return Attachment(
-        place, answer["host"], answer["port"], answer["pid"], answer["keeper"], password, connection
-    )
+    return Attachment(place, answer["host"], answer["port"], answer["pid"], answer["keeper"], password, connection)
 
 
 def _connect(place: Place) -> socket.socket | None:
@@ -285,7 +293,7 @@ def _spawn(orders: keeper.Orders, deadline: float) -> None:
     """Start a keeper in a session of its own and wait until it listens. Raises what it reports."""
     command = [sys.executable, "-I", "-S", keeper.__file__, json.dumps(asdict(orders))]
     with subprocess.Popen(  # noqa: S603
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=None, start_new_session=True
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True
     ) as starter:
         assert starter.stdout is not None  # noqa: S101 - a pipe was asked for
         line = _read_line(starter.stdout.fileno(), deadline)

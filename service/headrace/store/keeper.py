@@ -61,7 +61,9 @@ _SETTINGS = {
 class KeeperError(Exception):
     """The server cannot be run; the message is for the user, `code` is that of the error the client raises."""
 
-    def __init__(self, message: str, code: str = "postgres-start-failed") -> None:
+    code = "postgres-start-failed"
+
+    def __init__(self, message: str, code: str = code) -> None:
         super().__init__(message)
         self.code = code
 
@@ -236,7 +238,7 @@ class Server:
         partial = self.orders.password.with_name("password.partial")
         partial.unlink(missing_ok=True)
         descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with open(descriptor, "w", encoding="ascii") as stream:
+        with open(descriptor, "w", encoding="utf-8") as stream:
             stream.write(os.urandom(24).hex())
             stream.flush()
             os.fsync(descriptor)
@@ -355,7 +357,7 @@ class Keeper:
         self._listen()
         try:
             self._keep()
-        except (KeeperError, OSError) as error:
+        except Exception as error:  # the boundary of this process: whatever went wrong, the clients hear it
             self._refuse(error)
         finally:
             self._close_door()
@@ -493,11 +495,13 @@ class Keeper:
 
 
 def _error_line(error: Exception, log: Path) -> bytes:
-    code = error.code if isinstance(error, KeeperError) else "folder-unusable"
-    return json.dumps({"state": "error", "code": code, "message": str(error), "log": log_tail(log)}).encode() + b"\n"
+    code = "folder-unusable" if isinstance(error, OSError) else getattr(error, "code", KeeperError.code)
+    message = str(error) if isinstance(error, KeeperError) else f"{type(error).__name__}: {error}"
+    return json.dumps({"state": "error", "code": code, "message": message, "log": log_tail(log)}).encode() + b"\n"
 
 
 def _drop_rights(orders: Orders) -> None:
+    # From here on nothing more may be imported: the plain user may be unable to read this Python's library.
     if os.getuid() == orders.uid:
         return
     os.setgroups([])

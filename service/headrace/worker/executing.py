@@ -70,8 +70,7 @@ def _look(call: Call, functions: Any, inputs: Inputs, kwargs: Mapping[str, Any])
     """A sensor's one look; between looks it holds no worker."""
     if calling.call_sensor(functions, inputs, kwargs):
         return Result(call.id, Outcome.COMPLETED)
-    wait = call.configuration.get("poll_interval")
-    return Result(call.id, Outcome.WAITING, wait=float(wait) if wait is not None else None)
+    return Result(call.id, Outcome.WAITING, wait=calling.sensor_interval(functions, call.configuration))
 
 
 def _test(call: Call) -> Result:

@@ -20,6 +20,7 @@ TEXT = 10_000
 BYTES = 256 * 1024
 _EXACT_IN_BROWSERS = 2**53
 _ITEMS = 1000
+_ENCODER = json.JSONEncoder(separators=(",", ":"))
 
 
 def preview_of(value: Any) -> dict[str, Any]:
@@ -69,10 +70,11 @@ def _label(name: Any) -> str:
 
 def _capped(rows: list[list[Any]]) -> list[list[Any]]:
     """As many of the first rows as fit into the preview's bytes."""
-    size = len(json.dumps(rows))
-    while rows and size > BYTES:
-        rows = rows[: min(len(rows) - 1, len(rows) * BYTES // size)]
-        size = len(json.dumps(rows))
+    size = 0
+    for count, row in enumerate(rows):
+        size += len(_ENCODER.encode(row))
+        if size > BYTES:
+            return rows[:count]
     return rows
 
 
@@ -81,7 +83,7 @@ def _cells(values: pd.Series[Any] | pd.Index[Any]) -> list[Any]:
     if kind == "f":
         return [_number(item) for item in values.tolist()]
     if kind == "M":
-        return [None if item is pd.NaT else str(item) for item in values.tolist()]
+        return [item if isinstance(item, str) and item != "NaT" else None for item in values.astype(str).tolist()]
     return [_cell(item) for item in values.tolist()]
 
 

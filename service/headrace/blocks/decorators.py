@@ -1,0 +1,105 @@
+"""The decorators that mark a block's functions. Injected and imported ones are the same: both fill the registry of the
+source that is being executed; outside of that they give the function back as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any
+
+Function = Callable[..., Any]
+
+
+@dataclass
+class Registry:
+    """The functions that one source marked, in the order of the file."""
+
+    marked: dict[str, list[Function]] = field(default_factory=dict)
+    sensor_interval: float | None = None
+    callbacks: dict[str, list[Function]] = field(default_factory=dict)
+
+    def of(self, name: str) -> list[Function]:
+        return self.marked.get(name, [])
+
+
+ACTIVE: ContextVar[Registry | None] = ContextVar("headrace_registry", default=None)
+
+
+def _marker(name: str) -> Callable[..., Any]:
+    def mark(function: Function | None = None, *_: Any, **options: Any) -> Any:
+        if not callable(function):
+            return lambda real: mark(real, **options)
+        registry = ACTIVE.get()
+        if registry is not None:
+            registry.marked.setdefault(name, []).append(function)
+            if name == "sensor" and options.get("interval") is not None:
+                registry.sensor_interval = float(options["interval"])
+        return function
+
+    mark.__name__ = mark.__qualname__ = name
+    mark.__doc__ = f"Mark a function as the block's {name}."
+    return mark
+
+
+data_loader = _marker("data_loader")
+transformer = _marker("transformer")
+data_exporter = _marker("data_exporter")
+custom = _marker("custom")
+sensor = _marker("sensor")
+condition = _marker("condition")
+test = _marker("test")
+preprocesser = _marker("preprocesser")
+
+test.__dict__["__test__"] = False
+
+
+def callback(status: Any = "success", *_: Any, **__: Any) -> Any:
+    """Mark a function to be called after a block: `@callback` after success, or `@callback('failure')`."""
+    if callable(status):
+        return callback("success")(status)
+
+    def mark(function: Function) -> Function:
+        registry = ACTIVE.get()
+        if registry is not None:
+            registry.callbacks.setdefault(str(status), []).append(function)
+        return function
+
+    return mark
+
+
+on_success = callback("success")
+on_failure = callback("failure")
+
+
+def _unmarked(function: Any = None, *_: Any, **__: Any) -> Any:
+    return function if callable(function) else lambda real: real
+
+
+IGNORED = (
+    "extension", "data_source", "xy", "x", "y", "render", "columns", "configuration", "streaming_source",
+    "streaming_sink", "data_integration_source", "data_integration_destination", "data_integration_config",
+    "data_integration_selected_streams", "data_integration_catalog", "data_integration_query",
+)  # fmt: skip
+"""Decorators that projects import and that mean nothing to a batch run: they give the function back."""
+
+INJECTED: dict[str, Any] = {
+    "data_loader": data_loader,
+    "transformer": transformer,
+    "data_exporter": data_exporter,
+    "custom": custom,
+    "sensor": sensor,
+    "condition": condition,
+    "callback": callback,
+    "on_success": on_success,
+    "on_failure": on_failure,
+    "test": test,
+    "preprocesser": preprocesser,
+}
+"""Names that a block's source finds without importing them."""
+
+
+def __getattr__(name: str) -> Any:
+    if name in IGNORED:
+        return _unmarked
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

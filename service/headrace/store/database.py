@@ -1,0 +1,178 @@
+"""The connection to Headrace's database: where it is, its pool, and transactions that never return a dirty connection."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import asyncpg
+
+from headrace.store import migrations
+from headrace.store.embedded import Attachment, attach
+from headrace.store.errors import DatabaseBusy, DatabaseUnavailable
+from headrace.store.project_role import ensure_project_database
+
+URL_SETTING = "HEADRACE_DATABASE_URL"
+ACQUIRE_SECONDS = 30.0
+CONNECT_SECONDS = 30.0
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseAddress:
+    """Where the database is. `dsn` is what psql takes; `folder` is the embedded server's data."""
+
+    dsn: str
+    kind: str
+    folder: Path | None
+    version: str
+
+
+class Database:
+    """A pool of connections to Headrace's database."""
+
+    def __init__(self, address: DatabaseAddress, pool: asyncpg.Pool[Any], attachment: Attachment | None = None) -> None:
+        self.address = address
+        self.pool = pool
+        self.attachment = attachment
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Any]:
+        """A connection of the pool. Raises DatabaseBusy when none is free in time."""
+        try:
+            connection = await self.pool.acquire(timeout=ACQUIRE_SECONDS)
+        except TimeoutError as error:
+            raise DatabaseBusy(
+                f"No connection to the database was free within {ACQUIRE_SECONDS:.0f} s.", remedy="Try again."
+            ) from error
+        try:
+            yield connection
+        finally:
+            await asyncio.shield(self.pool.release(connection, timeout=5))
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Any]:
+        """A connection inside a transaction; one that was interrupted is closed and not used again."""
+        async with self.connection() as connection:
+            transaction = connection.transaction()
+            await transaction.start()
+            try:
+                yield connection
+            except BaseException:
+                await _roll_back(connection, transaction)
+                raise
+            await asyncio.shield(transaction.commit())
+
+    async def fetch(self, sql: str, *arguments: Any) -> list[Any]:
+        """Every row of a query."""
+        async with self.connection() as connection:
+            return list(await connection.fetch(sql, *arguments))
+
+    async def fetchrow(self, sql: str, *arguments: Any) -> Any:
+        """The first row of a query, or None."""
+        async with self.connection() as connection:
+            return await connection.fetchrow(sql, *arguments)
+
+    async def fetchval(self, sql: str, *arguments: Any) -> Any:
+        """The first value of the first row, or None."""
+        async with self.connection() as connection:
+            return await connection.fetchval(sql, *arguments)
+
+    async def execute(self, sql: str, *arguments: Any) -> None:
+        """Run one statement."""
+        async with self.connection() as connection:
+            await connection.execute(sql, *arguments)
+
+    async def retrying(self, work: Callable[[], Awaitable[T]], *, attempts: int = 8) -> T:
+        """Do idempotent work, again after a deadlock, a serialization failure or a lost connection."""
+        for attempt in range(1, attempts + 1):
+            try:
+                return await work()
+            except (asyncpg.DeadlockDetectedError, asyncpg.SerializationError, asyncpg.PostgresConnectionError, OSError):
+                if attempt == attempts:
+                    raise
+                await asyncio.sleep(random.uniform(0.5, 1.0) * min(0.02 * 2**attempt, 2.0))  # noqa: S311 - spreads
+        raise AssertionError("the last attempt returns or raises")
+
+
+async def _roll_back(connection: Any, transaction: Any) -> None:
+    try:
+        async with asyncio.timeout(5):
+            await asyncio.shield(transaction.rollback())
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
+        connection.terminate()
+
+
+@asynccontextmanager
+async def open_database(
+    project: Path, environ: Mapping[str, str] | None = None, *, pool_size: int = 8, migrate: bool = True
+) -> AsyncIterator[Database]:
+    """The database of a project: at HEADRACE_DATABASE_URL, else in the embedded server, which starts where needed.
+
+    Raises DatabaseUnavailable, and what the embedded server and the migrations raise.
+    """
+    given = os.environ if environ is None else environ
+    async with AsyncExitStack() as stack:
+        attachment: Attachment | None = None
+        dsn = given.get(URL_SETTING, "")
+        if not dsn:
+            attachment = await asyncio.to_thread(attach, project, given)
+            stack.callback(attachment.close)
+            dsn = attachment.dsn()
+        pool = await _pool(dsn, pool_size)
+        stack.push_async_callback(_close, pool)
+        async with pool.acquire() as connection:
+            if migrate:
+                await migrations.migrate(connection)
+            version = await connection.fetchval("SHOW server_version")
+        folder = attachment.place.folder / "data" if attachment else None
+        kind = "embedded" if attachment else "external"
+        yield Database(DatabaseAddress(dsn, kind, folder, version), pool, attachment)
+
+
+async def _close(pool: asyncpg.Pool[Any]) -> None:
+    try:
+        async with asyncio.timeout(5):
+            await pool.close()
+    except TimeoutError:
+        pool.terminate()
+
+
+async def _pool(dsn: str, size: int) -> asyncpg.Pool[Any]:
+    try:
+        return await asyncpg.create_pool(
+            dsn,
+            min_size=1,
+            max_size=size,
+            init=_prepare,
+            timeout=CONNECT_SECONDS,
+            server_settings={"application_name": "headrace", "timezone": "UTC", "lock_timeout": "20s"},
+        )
+    except (OSError, asyncpg.PostgresError, TimeoutError) as error:
+        raise DatabaseUnavailable(
+            f"The database cannot be reached: {error}", remedy=f"Check {URL_SETTING}, or unset it for the embedded server."
+        ) from error
+
+
+async def _prepare(connection: Any) -> None:
+    for name in ("json", "jsonb"):
+        with suppress(ValueError):
+            await connection.set_type_codec(name, encoder=_encode, decoder=json.loads, schema="pg_catalog")
+
+
+def _encode(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"), default=str)
+
+
+async def project_database(database: Database, project: Path) -> dict[str, str]:
+    """The environment with which a project's blocks reach a database of their own in the embedded server."""
+    if database.attachment is None:
+        return {}
+    return await ensure_project_database(database.attachment, database.pool, project)
