@@ -1,15 +1,39 @@
-"""Fixtures for all tests."""
-import secrets
-import asyncpg
+"""Fixtures for all tests: a server of Postgres for the session, a fresh migrated database for each test."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
 import pytest
+from headrace.store.database import Database, open_database
+
+from tests.support.postgres import Server, session_server
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Server]:
+    """The session's embedded server, from the wheel's binaries."""
+    with session_server() as server:
+        yield server
+
+
 @pytest.fixture
-async def database_url():
-    name = "t_" + secrets.token_hex(6)
-    admin = "postgresql://postgres@127.0.0.1:5432/test"
-    c = await asyncpg.connect(admin)
-    await c.execute(f"create database {name}")
-    await c.close()
-    yield f"postgresql://postgres@127.0.0.1:5432/{name}"
-    c = await asyncpg.connect(admin)
-    await c.execute(f"drop database {name} with (force)")
-    await c.close()
+async def database_url(postgres: Server) -> AsyncIterator[str]:
+    """The address of a fresh migrated database."""
+    async with postgres.fresh() as dsn:
+        yield dsn
+
+
+@pytest.fixture
+async def empty_database_url(postgres: Server) -> AsyncIterator[str]:
+    """The address of a fresh database without any tables."""
+    async with postgres.fresh("template1") as dsn:
+        yield dsn
+
+
+@pytest.fixture
+async def database(database_url: str, tmp_path: Path) -> AsyncIterator[Database]:
+    """A fresh migrated database, opened."""
+    async with open_database(tmp_path, {"HEADRACE_DATABASE_URL": database_url}) as opened:
+        yield opened

@@ -7,32 +7,34 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from headrace.blocks.safe_yaml import MOST_BYTES, Document, YamlFault, read_yaml
 from headrace.blocks.templating import TemplateError, UnsetVariable, render
 from headrace.domain.errors import HeadraceError
 
-VERBOSE = {
-    "PostgreSQL": {
-        "database": "POSTGRES_DBNAME",
-        "host": "POSTGRES_HOST",
-        "password": "POSTGRES_PASSWORD",
-        "port": "POSTGRES_PORT",
-        "schema": "POSTGRES_SCHEMA",
-        "user": "POSTGRES_USER",
-        "connect_timeout": "POSTGRES_CONNECT_TIMEOUT",
-    },
+VERBOSE: Mapping[str, str] = {
+    "PostgreSQL": "POSTGRES_",
+    "AWS": "AWS_",
+    "Redshift": "REDSHIFT_",
+    "Snowflake": "SNOWFLAKE_",
+    "MySQL": "MYSQL_",
+    "Microsoft SQL Server": "MSSQL_",
+    "ClickHouse": "CLICKHOUSE_",
+    "Duck DB": "DUCKDB_",
+    "Trino": "TRINO_",
 }
-"""Headers of the verbose format, and what their keys are called in the flat one."""
+"""Headers of the verbose format, and how their keys begin in the flat one."""
 
-UNSET = "\ue000unset:{name}\ue001"
-"""Stands for an unset variable until it is known whether a used profile needs it."""
+RENAMED: Mapping[str, str] = {"POSTGRES_DATABASE": "POSTGRES_DBNAME", "REDSHIFT_DATABASE": "REDSHIFT_DBNAME"}
 
-_UNSET = re.compile("\ue000unset:(.*?)\ue001")
+_MARK = "\ue000{kind} {name}\ue001"
+_MARKED = re.compile("\ue000(unset|secret) (.*?)\ue001")
+"""What stands for a value that is not there, until it is known whether a used profile needs it."""
+
+_SECTION = re.compile(r"""^(?:"([^"]*)"|'([^']*)'|([^\s#{}'"%][^:]*?))\s*:(?:\s|$)""")
 
 
 class ConnectionFault(HeadraceError):
-    """A connection profile cannot be read."""
+    """A connection profile cannot be read. `line` counts from 1 in `file`."""
 
     code = "connection-profile"
 
@@ -52,88 +54,142 @@ def read_profile(
     with file, line and key.
     """
     text = _text(path)
-    profiles = _parsed(path, text, environ, secret)
+    document = _document(path, text, profile, environ, secret)
+    profiles = document.value or {}
+    if not isinstance(profiles, dict):
+        raise ConnectionFault(f"{path.name} is not a mapping of profiles.", file=str(path), line=1)
     if profile not in profiles:
         known = ", ".join(map(str, profiles)) or "none"
         raise ConnectionFault(
-            f"{path.name} has no profile {profile}.", file=str(path), key=profile, remedy=f"It has: {known}."
+            f"{path.name} has no profile {profile}.", file=str(path), key=profile, remedy=f"Its profiles: {known}."
         )
-    values = profiles[profile]
+    return _settings(path, text, document, profile)
+
+
+def _settings(path: Path, text: str, document: Document, profile: str) -> Mapping[str, Any]:
+    values = document.value[profile]
     if values is None:
         return {}
     if not isinstance(values, dict):
         raise ConnectionFault(
-            f"Profile {profile} in {path.name} is not a mapping.", file=str(path), line=_line(text, profile),
-            key=profile, remedy="Write one `KEY: value` a line under it.",
-        )  # fmt: skip
+            f"Profile {profile} in {path.name} is not a mapping.",
+            file=str(path),
+            line=document.line(profile),
+            key=profile,
+            remedy="Write one `KEY: value` a line under it.",
+        )
     flat = _flat(values)
     for key, value in flat.items():
-        _check_set(path, text, profile, key, value)
+        if found := _MARKED.search(_everything(value)):
+            raise _missing(path, text, profile, key, kind=found[1], name=found[2])
     return flat
 
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text()
+        if path.stat().st_size > MOST_BYTES:
+            raise ConnectionFault(f"{path} has more than {MOST_BYTES} bytes.", file=str(path))
+        return path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise ConnectionFault(
-            f"{path} cannot be read: {error.strerror}.",
+            f"{path} cannot be read: {error.strerror}.", file=str(path), remedy="`headrace init` makes one."
+        ) from error
+    except UnicodeDecodeError as error:
+        raise ConnectionFault(f"{path} is not UTF-8 text: {error}.", file=str(path)) from error
+
+
+def _document(
+    path: Path, text: str, profile: str, environ: Mapping[str, str], secret: Callable[[str], str] | None
+) -> Document:
+    """The whole file, rendered; or, where another profile's template fails, only what this profile needs of it."""
+    try:
+        return _rendered(path, text, environ, secret)
+    except ConnectionFault:
+        own = _only(text, profile)
+        if own == text:
+            raise
+        return _rendered(path, own, environ, secret)
+
+
+def _rendered(path: Path, text: str, environ: Mapping[str, str], secret: Callable[[str], str] | None) -> Document:
+    try:
+        rendered = render(text, environ=environ, secret=_marking(secret), unset=_mark_unset)
+        return read_yaml(rendered)
+    except (TemplateError, YamlFault) as error:
+        raise ConnectionFault(
+            f"{path.name}: {error.message}",
             file=str(path),
-            remedy="`headrace init` makes one to start from.",
+            line=error.line,
+            key=error.name if isinstance(error, UnsetVariable) else "",
+            remedy=error.remedy,
         ) from error
 
 
-def _parsed(path: Path, text: str, environ: Mapping[str, str], secret: Callable[[str], str] | None) -> dict[Any, Any]:
-    try:
-        rendered = render(text, environ=_Marking(environ), secret=secret)
-        value = yaml.safe_load(rendered)
-    except TemplateError as error:
-        raise ConnectionFault(str(error), file=str(path), line=error.line) from error
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = mark.line + 1 if mark else None
-        raise ConnectionFault(f"{path.name} is not valid YAML: {error}", file=str(path), line=line) from error
-    if value is not None and not isinstance(value, dict):
-        raise ConnectionFault(f"{path.name} is not a mapping of profiles.", file=str(path), line=1)
-    return value or {}
+def _mark_unset(name: str) -> str:
+    return _MARK.format(kind="unset", name=name)
 
 
-class _Marking(dict[str, str]):
-    """An environment in which a variable that is not set has a mark for its value."""
+def _marking(secret: Callable[[str], str] | None) -> Callable[[str], str]:
+    def marked(name: str) -> str:
+        if secret is None:
+            return _MARK.format(kind="secret", name=name)
+        try:
+            return secret(name)
+        except (HeadraceError, LookupError):
+            return _MARK.format(kind="secret", name=name)
 
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        super().__init__(environ)
-
-    def __contains__(self, name: object) -> bool:
-        return True
-
-    def __missing__(self, name: str) -> str:
-        return UNSET.format(name=name)
+    return marked
 
 
-def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
+def _only(text: str, profile: str) -> str:
+    """The text with the sections of other profiles made blank, its lines still where they were."""
+    kept, keep = [], True
+    for line in text.splitlines():
+        if section := _SECTION.match(line):
+            keep = profile in section.groups()
+        kept.append(line if keep else "")
+    return "\n".join(kept)
+
+
+def _flat(values: Mapping[Any, Any]) -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for key, value in values.items():
-        if key in VERBOSE and isinstance(value, dict):
-            flat |= {VERBOSE[key].get(str(name), str(name)): item for name, item in value.items()}
-        else:
+        start = VERBOSE.get(str(key))
+        if start is None or not isinstance(value, dict):
             flat[str(key)] = value
+            continue
+        names = ((start + str(name).upper().removeprefix(start), item) for name, item in value.items())
+        flat |= {RENAMED.get(name, name): item for name, item in names}
     return flat
 
 
-def _check_set(path: Path, text: str, profile: str, key: str, value: Any) -> None:
-    found = _UNSET.search(value) if isinstance(value, str) else None
-    if found is None:
-        return
-    told = UnsetVariable(found[1])
-    raise ConnectionFault(
+def _everything(value: Any) -> str:
+    """All texts within a value."""
+    if isinstance(value, dict):
+        return " ".join(map(_everything, value.values()))
+    if isinstance(value, list):
+        return " ".join(map(_everything, value))
+    return value if isinstance(value, str) else ""
+
+
+def _missing(path: Path, text: str, profile: str, key: str, *, kind: str, name: str) -> ConnectionFault:
+    line = _line_of(text, profile, name)
+    if kind == "secret":
+        return ConnectionFault(
+            f"There is no secret {name}. Profile {profile} in {path.name} needs it for {key}.",
+            file=str(path), line=line, key=key, remedy="Set the secret, or use env_var.",
+        )  # fmt: skip
+    told = UnsetVariable(name)
+    return ConnectionFault(
         f"{told.message} Profile {profile} in {path.name} needs it for {key}.",
-        file=str(path), line=_line(text, found[1], after=_line(text, f"{profile}:")), key=key, remedy=told.remedy,
+        file=str(path), line=line, key=key, remedy=told.remedy,
     )  # fmt: skip
 
 
-def _line(text: str, word: str, after: int | None = None) -> int | None:
-    for number, line in enumerate(text.splitlines(), start=1):
-        if number >= (after or 0) and word in line:
+def _line_of(text: str, profile: str, name: str) -> int | None:
+    """The line in the section of `profile` whose template asks for `name`."""
+    asked = re.compile(rf"""\(\s*['"]{re.escape(name)}['"]""")
+    for number, line in enumerate(_only(text, profile).splitlines(), start=1):
+        if asked.search(line) and not line.lstrip().startswith("#"):
             return number
     return None

@@ -62,12 +62,25 @@ class SandboxedEnvironment(ImmutableSandboxedEnvironment):
         _BINOP_CHECKS[operator](left, right)
         return super().call_binop(context, operator, left, right)
 
-    def call(__self, __context: Context, __obj: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N805 - Jinja2's own
+    def call(__self, __context: Context, __obj: Any, *args: Any, **kwargs: Any) -> Any:
         """Refuse a method of a text whose result would be too large, before it is called."""
         text = getattr(__obj, "__self__", None)
         if isinstance(text, str):
             _check_method(text, getattr(__obj, "__name__", ""), args)
         return super().call(__context, __obj, *args, **kwargs)
+
+    def wrap_str_format(self, value: Any) -> Callable[..., str] | None:
+        """The sandbox's own `str.format`, refusing a format whose result would be too large."""
+        wrapped = super().wrap_str_format(value)
+        if wrapped is None:
+            return None
+        sandboxed, text = wrapped, value.__self__
+
+        def checked(*args: Any, **kwargs: Any) -> str:
+            _check_format(text, *args, *kwargs.values())
+            return sandboxed(*args, **kwargs)
+
+        return checked
 
     def bounded(self, text: str) -> nodes.Template:
         """The syntax tree of a template in which loops, macros and concatenations count against the caps."""
@@ -133,6 +146,16 @@ def _check_width(*widths: Any) -> None:
         raise SecurityError(f"a width is more than {MOST_WIDTH}")
 
 
+def _check_indent(text: Any, width: Any = 4, *_: Any) -> None:
+    size = len(width) if isinstance(width, str) else width
+    _check_size((str(text).count("\n") + 1) * size)
+
+
+def _check_wrap(text: Any, *args: Any) -> None:
+    longest = max((len(arg) for arg in args if isinstance(arg, str)), default=1)
+    _check_size(len(str(text)) * (longest + 1))
+
+
 def _check_format(text: Any, *values: Any) -> None:
     if isinstance(text, str | bytes) and _WIDTHS.search(text if isinstance(text, str) else text.decode("latin-1")):
         raise SecurityError("a format's width is too large, or is an argument")
@@ -175,8 +198,6 @@ def _check_join(parts: Any, between: Any = "", *_: Any) -> None:
 def _check_method(text: str, name: str, args: tuple[Any, ...]) -> None:
     if name in _PADDING:
         _check_width(*args)
-    elif name in {"format", "format_map"}:
-        _check_format(text, *args)
     elif name == "replace" and len(args) > 1:
         _check_replacement(text, *args)
     elif name == "join" and args:
@@ -192,7 +213,8 @@ _BINOP_CHECKS: Mapping[str, Callable[[Any, Any], None]] = {
 _FILTER_CHECKS: Mapping[str, Callable[..., None]] = {
     "format": _check_format,
     "center": lambda text, *args: _check_width(*args),
-    "indent": lambda text, *args: _check_width(*args),
+    "indent": _check_indent,
+    "wordwrap": _check_wrap,
     "batch": lambda items, *args: _check_width(*args),
     "slice": lambda items, *args: _check_width(*args),
     "replace": _check_replacement,

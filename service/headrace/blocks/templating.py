@@ -78,7 +78,8 @@ def render(
     except HeadraceError as error:
         raise TemplateError(error.message, line=_line(error), remedy=error.remedy) from error
     except JinjaError as error:
-        raise TemplateError(f"The template could not be rendered: {error.message}.", line=_line(error)) from error
+        told = str(error.message).rstrip(".")
+        raise TemplateError(f"The template could not be rendered: {told}.", line=_line(error)) from error
     except (ArithmeticError, AttributeError, LookupError, MemoryError, RecursionError, TypeError, ValueError) as error:
         told = f"{type(error).__name__}: {error}"
         raise TemplateError(f"The template could not be rendered: {told}.", line=_line(error)) from error
@@ -156,7 +157,7 @@ class _Unset(Undefined):
         raise UnsetVariable(str(self._undefined_name))
 
     __add__ = __radd__ = __mul__ = __rmul__ = __sub__ = __rsub__ = __mod__ = __rmod__ = _refuse
-    __int__ = __float__ = __getitem__ = __call__ = __lt__ = __le__ = __gt__ = __ge__ = __iter__ = _refuse  # type: ignore[assignment]
+    __int__ = __float__ = __getitem__ = __call__ = __lt__ = __le__ = __gt__ = __ge__ = __iter__ = _refuse
 
 
 def _env_var(environ: Mapping[str, str], unset: Callable[[str], str] | None) -> Callable[..., Any]:

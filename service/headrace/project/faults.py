@@ -1,8 +1,8 @@
-"""What is wrong with a project's files, told with file, line, key and what to do."""
+"""What is wrong with a project's files: where, what, and what to do about it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -10,17 +10,17 @@ from headrace.domain.errors import HeadraceError
 
 
 class Severity(StrEnum):
-    """How bad a fault is."""
+    """Whether a fault keeps something from running."""
 
     ERROR = "error"
-    """What the fault is about cannot run."""
+    """What it is about cannot run."""
     WARNING = "warning"
     """It runs, perhaps not as meant."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One thing that is wrong. `file` is relative to the project, `line` counts from 1."""
+    """One thing wrong in a project. `file` is relative to the project's folder, `line` counts from 1."""
 
     file: str
     line: int | None
@@ -30,15 +30,21 @@ class Fault:
     severity: Severity = Severity.ERROR
 
     def __str__(self) -> str:
-        place = f"{self.file}:{self.line}" if self.line else self.file
-        return f"{place}: {self.message} {self.remedy}".strip()
+        place = self.file if self.line is None else f"{self.file}:{self.line}"
+        return f"{place}: {self.severity}: {self.message} {self.remedy}".strip()
 
 
 class ProjectFault(HeadraceError):
-    """A project or a pipeline cannot be used; `faults` tells each reason."""
+    """A project, or one of its pipelines, cannot be read; `faults` are all the reasons, warnings left out."""
 
     code = "project-fault"
 
-    def __init__(self, faults: Sequence[Fault]) -> None:
-        super().__init__("\n".join(str(fault) for fault in faults))
+    def __init__(self, subject: str, faults: Sequence[Fault]) -> None:
+        told = "\n".join(f"  {fault}" for fault in faults)
+        super().__init__(f"{subject} cannot be read:\n{told}", remedy="")
         self.faults = tuple(faults)
+
+
+def errors_of(faults: Iterable[Fault]) -> tuple[Fault, ...]:
+    """Those faults that keep something from running."""
+    return tuple(fault for fault in faults if fault.severity is Severity.ERROR)

@@ -1,4 +1,4 @@
-"""The version of a pipeline: a hash over its graph, its sources and its policies."""
+"""The version of a pipeline: a hash of everything that is pinned for a run."""
 
 from __future__ import annotations
 
@@ -9,6 +9,6 @@ from headrace.domain.pipeline import Pipeline, pipeline_to_json
 
 
 def pipeline_hash(pipeline: Pipeline) -> str:
-    """sha256, hex, of everything that a run of the pipeline depends on."""
-    text = json.dumps(pipeline_to_json(pipeline), sort_keys=True, default=str)
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+    """SHA-256, in hex, of the pipeline's canonical JSON: graph, sources and policies."""
+    text = json.dumps(pipeline_to_json(pipeline), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -75,9 +75,9 @@ def _searched(environ: Mapping[str, str]) -> str:
 def _candidates(environ: Mapping[str, str]) -> Iterator[Binaries]:
     wanted = environ.get(SETTING, "")
     if wanted in ("", "machine"):
-        yield from sorted(_known(_machine_folders(environ)), key=lambda found: found.major, reverse=True)
+        yield from _newest_first(_machine_folders(environ))
     if wanted in ("", "wheel"):
-        yield from _known(_wheel_folders())
+        yield from _newest_first(_wheel_folders())
     if wanted not in ("", "machine", "wheel"):
         yield from _known(iter([Path(wanted)]))
 
@@ -92,7 +92,11 @@ def _machine_folders(environ: Mapping[str, str]) -> Iterator[Path]:
 def _wheel_folders() -> Iterator[Path]:
     spec = importlib.util.find_spec(_WHEEL)
     for place in (spec.submodule_search_locations or []) if spec else []:
-        yield Path(place) / "pginstall" / "bin"
+        yield from Path(place).glob("pginstall*/bin")  # one tree for each major version
+
+
+def _newest_first(folders: Iterator[Path]) -> list[Binaries]:
+    return sorted(_known(folders), key=lambda found: found.major, reverse=True)
 
 
 def _known(folders: Iterator[Path]) -> Iterator[Binaries]:

@@ -1,0 +1,99 @@
+"""Embedded servers for tests: homes that any user's server can reach, and fresh databases copied from a template."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import asyncpg
+from headrace.store.embedded import Attachment, attach
+from headrace.store.migrations import migrate
+
+TEMPLATE = "migrated_template"
+
+
+@contextmanager
+def server_home() -> Iterator[Path]:
+    """A folder for a server's files; pytest's own folders are closed to the user whom root runs the server as."""
+    home = Path(tempfile.mkdtemp(prefix="headrace-test-", dir="/tmp"))
+    home.chmod(0o755)
+    try:
+        yield home
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def server_environ(home: Path, binaries: str = "wheel") -> dict[str, str]:
+    """The environment in which Headrace runs its server in `home`."""
+    without_address = {name: value for name, value in os.environ.items() if name != "HEADRACE_DATABASE_URL"}
+    return {**without_address, "HEADRACE_HOME": str(home), "HEADRACE_POSTGRES_BINARIES": binaries}
+
+
+def in_a_loop_of_its_own(work: Coroutine[Any, Any, None]) -> None:
+    """Run a coroutine in another thread, so that this one's event loop stays as it is."""
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(asyncio.run, work).result()
+
+
+@dataclass(frozen=True)
+class Server:
+    """An embedded server with a migrated template database."""
+
+    attachment: Attachment
+
+    def dsn(self, database: str) -> str:
+        return self.attachment.dsn(database)
+
+    @asynccontextmanager
+    async def fresh(self, template: str = TEMPLATE) -> AsyncIterator[str]:
+        """The address of a database that is dropped at the end; `template1` as template makes an empty one."""
+        name = "t_" + secrets.token_hex(6)
+        await self.run(f"CREATE DATABASE {name} TEMPLATE {template}")
+        try:
+            yield self.dsn(name)
+        finally:
+            await self.run(f"DROP DATABASE {name} WITH (FORCE)")
+
+    async def run(self, sql: str) -> None:
+        connection = await asyncpg.connect(self.dsn("postgres"))
+        try:
+            await connection.execute(sql)
+        finally:
+            await connection.close()
+
+    async def make_template(self) -> None:
+        await self.run(f"CREATE DATABASE {TEMPLATE}")
+        connection = await asyncpg.connect(self.dsn(TEMPLATE))
+        try:
+            await migrate(connection)
+        finally:
+            await connection.close()
+
+
+@contextmanager
+def session_server() -> Iterator[Server]:
+    """A server for a whole session of tests."""
+    with server_home() as home:
+        attachment = attach(home, server_environ(home))
+        try:
+            server = Server(attachment)
+            in_a_loop_of_its_own(server.make_template())
+            yield server
+        finally:
+            attachment.close()
+
+
+def with_database(dsn: str, database: str) -> str:
+    """The same address with another database."""
+    parts = urlsplit(dsn)
+    return urlunsplit(parts._replace(path=f"/{database}"))
