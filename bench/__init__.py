@@ -1,0 +1,1 @@
+"""Measures of Headrace against floors taken in the same run: `python -m bench`."""
