@@ -1,4 +1,4 @@
--- Outputs of blocks: small ones in their row, large ones as a blob of parts that are streamed in and out.
+-- Outputs of blocks (recorded with the end of their attempt, hence no foreign key to it): small ones in their row, large ones as a blob of parts that are streamed in and out.
 
 CREATE TABLE headrace.blob (
     id         uuid PRIMARY KEY,
@@ -30,7 +30,6 @@ CREATE TABLE headrace.output (
     blob     uuid REFERENCES headrace.blob (id),
     preview  json,
     PRIMARY KEY (run_id, block, position),
-    FOREIGN KEY (run_id, block) REFERENCES headrace.block_run (run_id, block) ON DELETE CASCADE,
     CHECK ((content IS NULL) <> (blob IS NULL))
 );
 ALTER TABLE headrace.output ALTER COLUMN content SET STORAGE EXTERNAL;

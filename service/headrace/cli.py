@@ -1,4 +1,4 @@
-"""The command line: each command opens the project, asks for one thing, shows it, and its exit code tells how it went."""
+"""The command line: each command opens the project, asks for one thing, shows it; its exit code tells how it went."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from headrace.domain.errors import HeadraceError
 from headrace.domain.statuses import RUN_TERMINAL, RunStatus
 from headrace.engine.views import RunView
 from headrace.project.checking import check_project
-from headrace.project.creating import init_project
+from headrace.project.creation import init_project
 from headrace.project.faults import ProjectFault, Severity
 from headrace.service import Headrace, open_headrace
 from headrace.store.database import open_database

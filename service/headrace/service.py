@@ -33,6 +33,9 @@ from headrace.store.runs import keep_project
 LOOK_SECONDS = 0.25
 """How often a run is looked at that another service may be driving."""
 
+VIEW_SECONDS = 0.05
+"""Views of a run that changes all the time follow each other no closer than this."""
+
 
 @dataclass
 class Headrace:
@@ -44,6 +47,7 @@ class Headrace:
     engine: Engine | None = None
     pool: WorkerPool | None = None
     _changed: dict[int, asyncio.Event] = field(default_factory=dict)
+    _ended: dict[int, asyncio.Event] = field(default_factory=dict)
 
     def pipeline(self, uuid: str) -> Pipeline:
         """A pipeline as its files are now. Raises what is wrong with it, fault by fault."""
@@ -102,10 +106,14 @@ class Headrace:
 
     async def finished(self, run: int) -> RunView:
         """Wait until a run has ended, whoever drives it."""
-        async for view in self.changes(run):
-            if view.status in RUN_TERMINAL:
-                return view
-        raise AssertionError("changes end with a terminal view")
+        ended = self._ended.setdefault(run, asyncio.Event())
+        try:
+            while (await run_row(self.database, run))["status"] not in RUN_TERMINAL:
+                with anyio.move_on_after(LOOK_SECONDS):
+                    await ended.wait()
+        finally:
+            self._ended.pop(run, None)
+        return await view_run(self.database, run)
 
     async def changes(self, run: int) -> AsyncIterator[RunView]:
         """A view of the run now and at each change; the last one is terminal."""
@@ -120,12 +128,15 @@ class Headrace:
             if view.status in RUN_TERMINAL:
                 self._changed.pop(run, None)
                 return
+            await anyio.sleep(VIEW_SECONDS)
             with anyio.move_on_after(LOOK_SECONDS):
                 await changed.wait()
 
-    def note_change(self, run: int) -> None:
+    def note_change(self, run: int, ended: bool) -> None:
         """Called by the engine after each recorded step."""
         if event := self._changed.get(run):
+            event.set()
+        if ended and (event := self._ended.get(run)):
             event.set()
 
     async def show(self, run: int) -> RunView:

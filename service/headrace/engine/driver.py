@@ -65,8 +65,8 @@ class Parts:
     """How many blocks of a pipeline run now, over all runs of this service."""
     wake_pipeline: Callable[[str], None]
     """Tells the other runs of a pipeline that room under its limit may be free."""
-    changed: Callable[[int], None]
-    """Called after each recorded step of a run."""
+    changed: Callable[[int, bool], None]
+    """Called after each recorded step of a run, with whether the run has ended."""
 
 
 @dataclass
@@ -311,7 +311,7 @@ class RunDriver:
             raise RunLost
         if self.run.started_at is None:
             self.run = replace(self.run, started_at=datetime.now(UTC))
-        self.parts.changed(self.run.id)
+        self.parts.changed(self.run.id, self.state.status in RUN_TERMINAL)
 
     def _carry_out(self, commands: Sequence[Command]) -> None:
         for command in commands:

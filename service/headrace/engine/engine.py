@@ -63,7 +63,7 @@ class Engine:
     settings: EngineSettings = field(default_factory=EngineSettings)
     random: random.Random = field(default_factory=random.Random)
     only: set[int] | None = None
-    changed: Callable[[int], None] = lambda run: None
+    changed: Callable[[int, bool], None] = lambda run, ended: None
     id: UUID = field(default_factory=uuid4)
     _drivers: dict[int, RunDriver] = field(default_factory=dict)
     _versions: dict[str, Pipeline] = field(default_factory=dict)
@@ -166,7 +166,7 @@ class Engine:
                 del self._drivers[run.id]
             if self.only is not None:
                 self.only.discard(run.id)
-            self.changed(run.id)
+            self.changed(run.id, False)
 
     async def _driver(self, run: ClaimedRun) -> RunDriver:
         pipeline = await self._pipeline(run.version)

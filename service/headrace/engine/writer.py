@@ -59,6 +59,8 @@ class StepWriter:
         while True:
             try:
                 async with self.database.pool.acquire() as connection:
+                    # Planning the one large statement anew would cost more than carrying it out.
+                    await connection.execute("SET plan_cache_mode = force_generic_plan")
                     doubtful = await self._settle(connection, doubtful)
                     pause = 0.05
                     while True:

@@ -45,6 +45,12 @@ class ProjectFault(HeadraceError):
         self.faults = tuple(faults)
 
 
+class NoProject(ProjectFault):
+    """There is no project in a folder."""
+
+    code = "no-project"
+
+
 def errors_of(faults: Iterable[Fault]) -> tuple[Fault, ...]:
     """Those faults that keep something from running."""
     return tuple(fault for fault in faults if fault.severity is Severity.ERROR)

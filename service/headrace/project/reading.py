@@ -1,67 +1,137 @@
-"""Reads a project's folder: its settings, and its pipelines as graphs with pinned sources."""
+"""Reads a project's folder: its settings, its environment, its pipelines."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from headrace.blocks.safe_yaml import Document, YamlFault, read_yaml
 from headrace.blocks.templating import TemplateError, render
-from headrace.domain.pipeline import Pipeline
-from headrace.project.dotenv import read_environ
-from headrace.project.faults import Fault, ProjectFault
-from headrace.project.pipeline_file import build_pipeline
-from headrace.project.yaml_file import YamlFile, parse, read_text
+from headrace.domain.pipeline import Isolation, Limits, Pipeline
+from headrace.domain.retry import RetryPolicy
+from headrace.project import policies
+from headrace.project.blocks import FaultList
+from headrace.project.building import Defaults, Reading, build_pipeline
+from headrace.project.dotenv import read_dotenv
+from headrace.project.faults import Fault, NoProject, ProjectFault, errors_of
+from headrace.project.files import UnreadableFile, inside, read_text
 
-
-class NoProject(ProjectFault):
-    """There is no project in the folder."""
-
-    code = "no-project"
+SETTINGS = "metadata.yaml"
 
 
 @dataclass(frozen=True)
 class Project:
-    """A project's folder and settings. `environ` is the process's environment with what .env adds."""
+    """A project on disk. `environ` is the process's environment, with what only its .env file sets added."""
 
     root: Path
     name: str
     settings: Mapping[str, Any] = field(default_factory=dict)
     environ: Mapping[str, str] = field(default_factory=dict)
+    defaults: Defaults = field(default_factory=Defaults)
 
-    def pipeline_uuids(self) -> list[str]:
-        """Every pipeline that has a metadata.yaml, readable or not, in order of names."""
-        base = self.root / "pipelines"
-        return sorted(path.parent.relative_to(base).as_posix() for path in base.rglob("metadata.yaml"))
+    @cached_property
+    def readings(self) -> Mapping[str, Reading]:
+        """What was found in each folder of pipelines/, by uuid, read once: read the project again for newer files."""
+        return {uuid: build_pipeline(self.root, uuid, self.defaults) for uuid in pipeline_uuids(self.root)}
 
+    def pipeline_uuids(self) -> tuple[str, ...]:
+        """Every pipeline that has a metadata.yaml now, readable or not, in alphabetical order."""
+        return pipeline_uuids(self.root)
 
-def read_project(root: Path, environ: Mapping[str, str] | None = None) -> Project:
-    """The project in a folder. Raises NoProject, or ProjectFault for a metadata.yaml that cannot be used."""
-    if not (root / "metadata.yaml").is_file():
-        raise NoProject(
-            [Fault(str(root), None, "", "there is no project here (no metadata.yaml).", "`headrace init` makes one.")]
-        )
-    merged = read_environ(root, os.environ if environ is None else environ)
-    file = _rendered(root / "metadata.yaml", "metadata.yaml", merged)
-    name = str(file.value.get("project_name") or root.resolve().name)
-    return Project(root, name, file.value, merged)
+    @property
+    def pipelines(self) -> Mapping[str, Pipeline | tuple[Fault, ...]]:
+        """Each pipeline by uuid, or the errors that keep it from running."""
+        return {uuid: _pipeline_or_errors(reading) for uuid, reading in self.readings.items()}
 
 
-def _rendered(path: Path, file: str, environ: Mapping[str, str]) -> YamlFile:
-    try:
-        text = render(read_text(path, file), environ=environ)
-    except TemplateError as error:
-        raise ProjectFault([Fault(file, error.line, "", error.message, error.remedy)]) from error
-    return parse(text, file)
+def read_project(root: Path, environ: Mapping[str, str] = os.environ) -> Project:
+    """The project in a folder. Raises ProjectFault for its own settings; a broken pipeline is no reason to."""
+    project, faults = survey_project(root, environ)
+    errors = errors_of(faults)
+    if errors:
+        kind = ProjectFault if (root / SETTINGS).is_file() else NoProject
+        raise kind(f"The project in {root}", errors)
+    return project
 
 
 def read_pipeline(project: Project, uuid: str) -> Pipeline:
-    """A pipeline as its files are now, its sources pinned. Raises ProjectFault with every fault that was found."""
-    file = f"pipelines/{uuid}/metadata.yaml"
-    path = (project.root / file).resolve()
-    if not path.is_relative_to((project.root / "pipelines").resolve()) or not path.is_file():
-        known = ", ".join(project.pipeline_uuids()) or "none"
-        raise ProjectFault([Fault(file, None, "", f"there is no pipeline {uuid}.", f"The project has: {known}.")])
-    return build_pipeline(project.root, uuid, parse(read_text(path, file), file), project.settings)
+    """A pipeline as its files are now, its sources pinned. Raises ProjectFault with all errors."""
+    known = pipeline_uuids(project.root)
+    if uuid not in known:
+        listed = ", ".join(known) or "none"
+        told, remedy = f"There is no pipeline {uuid}.", f"Pipelines here: {listed}."
+        raise ProjectFault(f"Pipeline {uuid}", [Fault(f"pipelines/{uuid}/metadata.yaml", None, "uuid", told, remedy)])
+    found = _pipeline_or_errors(build_pipeline(project.root, uuid, project.defaults))
+    if isinstance(found, Pipeline):
+        return found
+    raise ProjectFault(f"Pipeline {uuid}", found)
+
+
+def pipeline_uuids(root: Path) -> tuple[str, ...]:
+    """The folders of pipelines/ that hold a metadata.yaml, in alphabetical order."""
+    folder = root / "pipelines"
+    if not folder.is_dir():
+        return ()
+    return tuple(sorted(path.parent.name for path in folder.glob(f"*/{SETTINGS}")))
+
+
+def survey_project(root: Path, environ: Mapping[str, str]) -> tuple[Project, tuple[Fault, ...]]:
+    """The project as far as it can be read, and all faults of its own files; never raises for what they hold."""
+    added, faults = _dotenv(root)
+    given = {**added, **environ}
+    settings = _settings(root, given)
+    if isinstance(settings, Fault):
+        return Project(root, root.resolve().name, {}, given), (*faults, settings)
+    listed = FaultList(SETTINGS, settings)
+    values = settings.value if isinstance(settings.value, dict) else {}
+    if settings.value is not None and not isinstance(settings.value, dict):
+        listed.add((), "It is not a mapping.", "Write one `key: value` a line.")
+    defaults = _defaults(values, listed)
+    name = str(values.get("name") or root.resolve().name)
+    return Project(root, name, values, given, defaults), (*faults, *listed.found)
+
+
+def _pipeline_or_errors(reading: Reading) -> Pipeline | tuple[Fault, ...]:
+    errors = errors_of(reading.faults)
+    return errors if errors or reading.pipeline is None else reading.pipeline
+
+
+def _dotenv(root: Path) -> tuple[Mapping[str, str], tuple[Fault, ...]]:
+    path = root / ".env"
+    if not path.is_file():
+        return {}, ()
+    try:
+        return read_dotenv(read_text(root, inside(root, ".env")))
+    except UnreadableFile as error:
+        return {}, (Fault(".env", None, "", error.message, error.remedy),)
+
+
+def _settings(root: Path, environ: Mapping[str, str]) -> Document | Fault:
+    if not (root / SETTINGS).is_file():
+        told = f"{root} is not a project: it has no {SETTINGS}."
+        return Fault(SETTINGS, None, "", told, "Name a project's folder, or make one with `headrace init`.")
+    try:
+        text = read_text(root, inside(root, SETTINGS))
+        return read_yaml(render(text, environ=environ))
+    except UnreadableFile as error:
+        return Fault(SETTINGS, None, "", error.message, error.remedy)
+    except (TemplateError, YamlFault) as error:
+        return Fault(SETTINGS, error.line, getattr(error, "name", ""), error.message, error.remedy)
+
+
+def _defaults(values: Mapping[str, Any], faults: FaultList) -> Defaults:
+    def refuser(section: str | None) -> policies.Refuse:
+        def refuse(key: str, message: str, remedy: str) -> None:
+            faults.add((key,) if section in (None, key) else (str(section), key), message, remedy)
+
+        return refuse
+
+    return Defaults(
+        retry=policies.retry_policy(RetryPolicy(), values.get("retry_config"), refuser("retry_config")),
+        limits=policies.limits(Limits(), values.get("concurrency_config"), refuser("concurrency_config")),
+        isolation=policies.isolation(values.get("isolation"), Isolation.PIPELINE, refuser(None)),
+    )

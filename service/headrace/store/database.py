@@ -1,4 +1,4 @@
-"""The connection to Headrace's database: where it is, its pool, and transactions that never return a dirty connection."""
+"""Headrace's database: where it is, its pool of connections, and transactions that leave no connection dirty."""
 
 from __future__ import annotations
 
@@ -6,22 +6,28 @@ import asyncio
 import json
 import os
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any, TypeVar
 
+import anyio
 import asyncpg
 
 from headrace.store import migrations
-from headrace.store.embedded import Attachment, attach
+from headrace.store.embedded import Attachment
 from headrace.store.errors import DatabaseBusy, DatabaseUnavailable
+from headrace.store.holding import held_server
 from headrace.store.project_role import ensure_project_database
 
 URL_SETTING = "HEADRACE_DATABASE_URL"
 ACQUIRE_SECONDS = 30.0
 CONNECT_SECONDS = 30.0
+COMMIT_SECONDS = 60.0
+ROLLBACK_SECONDS = 5.0
+RELEASE_SECONDS = 5.0
 T = TypeVar("T")
 
 
@@ -45,7 +51,11 @@ class Database:
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Any]:
-        """A connection of the pool. Raises DatabaseBusy when none is free in time."""
+        """A connection of the pool, which makes a new one in place of one that was lost.
+
+        Raises DatabaseBusy when none is free in time; while the server is away, OSError or asyncpg's errors (those
+        that `retrying` takes up again).
+        """
         try:
             connection = await self.pool.acquire(timeout=ACQUIRE_SECONDS)
         except TimeoutError as error:
@@ -55,20 +65,27 @@ class Database:
         try:
             yield connection
         finally:
-            await asyncio.shield(self.pool.release(connection, timeout=5))
+            await _seen_through(self._release(connection), _leave_it, seconds=2 * RELEASE_SECONDS)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Any]:
-        """A connection inside a transaction; one that was interrupted is closed and not used again."""
+        """A connection inside a transaction, which is over when this returns or raises, also when cancelled.
+
+        A cancel during the commit does not undo it: CancelledError then comes after the commit. A second cancel gives
+        the connection up.
+        """
         async with self.connection() as connection:
             transaction = connection.transaction()
             await transaction.start()
             try:
                 yield connection
-            except BaseException:
-                await _roll_back(connection, transaction)
+            except BaseException as error:
+                await _roll_back(connection, transaction, cancelled=isinstance(error, asyncio.CancelledError))
                 raise
-            await asyncio.shield(transaction.commit())
+            await _seen_through(transaction.commit(), connection.terminate, seconds=COMMIT_SECONDS)
+
+    async def _release(self, connection: Any) -> None:
+        await self.pool.release(connection, timeout=RELEASE_SECONDS)
 
     async def fetch(self, sql: str, *arguments: Any) -> list[Any]:
         """Every row of a query."""
@@ -95,19 +112,61 @@ class Database:
         for attempt in range(1, attempts + 1):
             try:
                 return await work()
-            except (asyncpg.DeadlockDetectedError, asyncpg.SerializationError, asyncpg.PostgresConnectionError, OSError):
+            except (
+                asyncpg.DeadlockDetectedError,
+                asyncpg.SerializationError,
+                asyncpg.PostgresConnectionError,
+                OSError,
+            ):
                 if attempt == attempts:
                     raise
                 await asyncio.sleep(random.uniform(0.5, 1.0) * min(0.02 * 2**attempt, 2.0))  # noqa: S311 - spreads
         raise AssertionError("the last attempt returns or raises")
 
 
-async def _roll_back(connection: Any, transaction: Any) -> None:
+async def _roll_back(connection: Any, transaction: Any, *, cancelled: bool) -> None:
     try:
-        async with asyncio.timeout(5):
-            await asyncio.shield(transaction.rollback())
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
+        await _seen_through(
+            transaction.rollback(), connection.terminate, seconds=ROLLBACK_SECONDS, cancels=0 if cancelled else 1
+        )
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
         connection.terminate()
+
+
+async def _seen_through(
+    ending: Coroutine[Any, Any, None], give_up: Callable[[], None], *, seconds: float, cancels: int = 1
+) -> None:
+    """Wait for an ending even while the caller is cancelled, and raise that cancel after it.
+
+    After `seconds`, or at the first cancel beyond `cancels`, calls `give_up` and raises TimeoutError or the cancel.
+    """
+    task = asyncio.ensure_future(ending)
+    task.add_done_callback(_note_error)
+    cancel: asyncio.CancelledError | None = None
+    with anyio.CancelScope(shield=True):  # anyio would cancel again and again
+        for _ in range(cancels + 1):
+            try:
+                await asyncio.wait({task}, timeout=seconds)
+                break
+            except asyncio.CancelledError as error:
+                cancel = error
+    if not task.done():
+        give_up()
+    if cancel is not None:
+        raise cancel
+    if not task.done():
+        raise TimeoutError(f"The database did not answer within {seconds:.0f} s.")
+    task.result()
+
+
+def _leave_it() -> None:
+    """The pool ends a connection by itself that cannot be cleaned in time."""
+
+
+def _note_error(task: asyncio.Future[None]) -> None:
+    """Mark a task's error as seen: nobody may be waiting for it any more."""
+    if not task.cancelled():
+        task.exception()
 
 
 @asynccontextmanager
@@ -123,8 +182,7 @@ async def open_database(
         attachment: Attachment | None = None
         dsn = given.get(URL_SETTING, "")
         if not dsn:
-            attachment = await asyncio.to_thread(attach, project, given)
-            stack.callback(attachment.close)
+            attachment = await stack.enter_async_context(held_server(project, given))
             dsn = attachment.dsn()
         pool = await _pool(dsn, pool_size)
         stack.push_async_callback(_close, pool)
@@ -157,7 +215,8 @@ async def _pool(dsn: str, size: int) -> asyncpg.Pool[Any]:
         )
     except (OSError, asyncpg.PostgresError, TimeoutError) as error:
         raise DatabaseUnavailable(
-            f"The database cannot be reached: {error}", remedy=f"Check {URL_SETTING}, or unset it for the embedded server."
+            f"The database cannot be reached: {error}",
+            remedy=f"Check {URL_SETTING}, or unset it for the embedded server.",
         ) from error
 
 
@@ -168,7 +227,19 @@ async def _prepare(connection: Any) -> None:
 
 
 def _encode(value: Any) -> str:
-    return json.dumps(value, separators=(",", ":"), default=str)
+    """Encode a value for a json column; asyncpg makes a DataError of the TypeError or ValueError that is raised."""
+    try:
+        return json.dumps(value, separators=(",", ":"), allow_nan=False, default=_plain)
+    except ValueError as error:
+        raise ValueError(
+            f"JSON in Postgres knows neither NaN nor infinity, nor values that hold themselves: {error}"
+        ) from error
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, date):  # and datetime
+        return value.isoformat()
+    raise TypeError(f"a {type(value).__name__} cannot be stored as JSON")
 
 
 async def project_database(database: Database, project: Path) -> dict[str, str]:
