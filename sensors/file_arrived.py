@@ -8,7 +8,7 @@ from headrace import sensor
 @sensor
 def file_arrived(*args, **kwargs) -> bool:
     """`path` may be a pattern such as `inbox/*.csv`, relative to the project's folder."""
-    pattern = Path(kwargs['repo_path'], kwargs['path'])
+    pattern = Path(kwargs["repo_path"], kwargs["path"])
     found = [path for path in pattern.parent.glob(pattern.name) if path.is_file() and path.stat().st_size > 0]
-    print(f'{len(found)} files match {pattern}')
+    print(f"{len(found)} files match {pattern}")
     return bool(found)

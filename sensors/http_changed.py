@@ -10,15 +10,15 @@ from headrace import sensor
 @sensor
 def http_changed(*args, **kwargs) -> bool:
     """Looks at the pipeline's variable `url`; what was seen last is kept under .headrace/ in the project's folder."""
-    url = kwargs['url']
-    if not url.startswith(('http://', 'https://')):
-        raise ValueError(f'{url} is not an address on the web')
+    url = kwargs["url"]
+    if not url.startswith(("http://", "https://")):
+        raise ValueError(f"{url} is not an address on the web")
     name = hashlib.sha256(url.encode()).hexdigest()[:16]
-    kept = Path(kwargs['repo_path'], '.headrace', 'sensors', f'{name}.seen')
+    kept = Path(kwargs["repo_path"], ".headrace", "sensors", f"{name}.seen")
 
-    with urlopen(Request(url, method='HEAD'), timeout=30) as answer:  # noqa: S310 - its scheme is checked above
+    with urlopen(Request(url, method="HEAD"), timeout=30) as answer:  # noqa: S310 - its scheme is checked above
         headers = answer.headers
-        seen = headers.get('ETag') or headers.get('Last-Modified') or headers.get('Content-Length') or ''
+        seen = headers.get("ETag") or headers.get("Last-Modified") or headers.get("Content-Length") or ""
 
     if kept.is_file() and kept.read_text() == seen:
         return False

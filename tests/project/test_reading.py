@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from headrace.domain.pipeline import (
     BlockType,
     Isolation,
     Limits,
+    Pipeline,
     pipeline_from_json,
     pipeline_to_json,
     topological_order,
@@ -275,7 +277,7 @@ def test_a_cycle_is_found_exactly_where_there_is_one(upstream):
     cycle = find_cycle(upstream)
     if cycle:
         assert cycle[0] == cycle[-1]
-        assert all(above in upstream[below] for below, above in zip(cycle, cycle[1:], strict=False))
+        assert all(above in upstream[below] for below, above in pairwise(cycle))
         return
     done: set[str] = set()
     for _ in upstream:
@@ -294,7 +296,8 @@ VALUES = st.recursive(
 def test_no_value_makes_reading_fail_in_any_other_way(tmp_path_factory, value):
     root = write_project(tmp_path_factory.mktemp("any"))
     project = written(root, yaml.safe_dump(value))
-    try:
-        json.dumps(pipeline_to_json(read_pipeline(project, "p")), allow_nan=False)
-    except ProjectFault as error:
-        assert all(f.message for f in error.faults)
+    found = project.pipelines["p"]
+    if isinstance(found, Pipeline):
+        json.dumps(pipeline_to_json(found), allow_nan=False)
+    else:
+        assert found

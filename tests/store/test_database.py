@@ -60,10 +60,14 @@ async def until_running(watcher, query: str) -> None:
 async def test_a_transaction_commits_at_its_end_and_rolls_back_on_an_error(database: Database, watcher, table):
     async with database.transaction() as connection:
         await connection.execute("INSERT INTO entry VALUES (1)")
-    with pytest.raises(RuntimeError, match="no"):
+
+    async def fail() -> None:
         async with database.transaction() as connection:
             await connection.execute("INSERT INTO entry VALUES (2)")
             raise RuntimeError("no")
+
+    with pytest.raises(RuntimeError, match="no"):
+        await fail()
     assert [row["id"] for row in await watcher.fetch("SELECT id FROM entry")] == [1]
     await assert_clean(database, watcher)
 
@@ -164,21 +168,24 @@ async def test_a_second_cancel_while_the_server_does_not_answer_ends_the_connect
     await assert_clean(database, watcher)
 
 
-@pytest.mark.parametrize("turns", range(0, 24, 2))
-async def test_a_cancel_after_any_number_of_turns_of_the_loop_leaves_nothing_open(
-    database: Database, watcher, table, turns: int
-):
+async def test_a_cancel_after_any_number_of_turns_of_the_loop_leaves_nothing_open(database: Database, watcher, table):
     async def work() -> None:
         async with database.transaction() as connection:
             await connection.execute("INSERT INTO entry VALUES (1)")
             await connection.execute("INSERT INTO entry VALUES (2)")
 
-    task = asyncio.create_task(work())
-    for _ in range(turns):
-        await asyncio.sleep(0)
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
-    assert await watcher.fetchval("SELECT count(*) FROM entry") in (0, 2)
+    undone = 0
+    for turns in range(30):
+        task = asyncio.create_task(work())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        assert await watcher.fetchval(OPEN_TRANSACTIONS) == 0
+        rows = await watcher.fetch("DELETE FROM entry RETURNING id")
+        assert len(rows) in (0, 2)
+        undone += not rows
+    assert undone, "some cancels came before the commit"
     await assert_clean(database, watcher)
 
 
@@ -213,8 +220,10 @@ async def test_what_json_cannot_say_is_refused_before_it_is_sent(database: Datab
         with pytest.raises(asyncpg.exceptions.DataError) as caught:
             await database.fetchval(sql, argument)
         assert fault in str(caught.value)
-        assert isinstance(caught.value, ValueError)
-        assert not isinstance(caught.value, asyncpg.PostgresError), "the server never saw it"
+        assert "query argument" in str(caught.value)
+        assert type(caught.value) is asyncpg.exceptions.DataError, (
+            "asyncpg's own word: the server says it more precisely"
+        )
 
 
 async def test_an_address_where_nobody_listens_is_told(tmp_path: Path):

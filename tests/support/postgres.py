@@ -7,16 +7,17 @@ import os
 import secrets
 import shutil
 import tempfile
+import time
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 from headrace.store.embedded import Attachment, attach
+from headrace.store.keeper import alive
 from headrace.store.migrations import migrate
 
 TEMPLATE = "migrated_template"
@@ -37,6 +38,14 @@ def server_environ(home: Path, binaries: str = "wheel") -> dict[str, str]:
     """The environment in which Headrace runs its server in `home`."""
     without_address = {name: value for name, value in os.environ.items() if name != "HEADRACE_DATABASE_URL"}
     return {**without_address, "HEADRACE_HOME": str(home), "HEADRACE_POSTGRES_BINARIES": binaries}
+
+
+def until_gone(*pids: int) -> None:
+    """Wait until none of these processes lives."""
+    deadline = time.monotonic() + 15
+    while any(alive(pid) for pid in pids):
+        assert time.monotonic() < deadline, f"one of {pids} still lives"
+        time.sleep(0.01)
 
 
 def in_a_loop_of_its_own(work: Coroutine[Any, Any, None]) -> None:
@@ -91,9 +100,4 @@ def session_server() -> Iterator[Server]:
             yield server
         finally:
             attachment.close()
-
-
-def with_database(dsn: str, database: str) -> str:
-    """The same address with another database."""
-    parts = urlsplit(dsn)
-    return urlunsplit(parts._replace(path=f"/{database}"))
+            until_gone(attachment.pid, attachment.keeper_pid)

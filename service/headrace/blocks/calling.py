@@ -2,33 +2,62 @@
 
 from __future__ import annotations
 
-import asyncio
+import datetime
 import inspect
 import linecache
 import logging
 import os
-import traceback
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import lru_cache
-from types import CodeType
+from pathlib import PurePath
+from types import CodeType, ModuleType
 from typing import Any
 
 from headrace.blocks import templating
+from headrace.blocks.coroutines import result_of
 from headrace.blocks.decorators import ACTIVE, INJECTED, Registry
+from headrace.blocks.tracebacks import format_without_ours, user_frames
 from headrace.domain.errors import HeadraceError
+
+__all__ = [
+    "BlockArgumentsFault",
+    "BlockSourceFault",
+    "BlockTestsFailed",
+    "Collected",
+    "TestsReport",
+    "Verdict",
+    "block_kwargs",
+    "call_block",
+    "call_callbacks",
+    "call_sensor",
+    "collect",
+    "conditions_hold",
+    "format_without_ours",
+    "has_tests",
+    "run_tests",
+    "sensor_interval",
+    "user_frames",
+]
 
 Inputs = Mapping[str, Sequence[Any]]
 """Upstream block to its outputs, in the order of the block's upstream_blocks."""
+Function = Callable[..., Any]
 
-OURS = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "")
 SENSOR_SECONDS = 60.0
+DECORATORS = {"conditional": "condition"}
+"""Block types whose decorator has another name."""
+
+_log = logging.getLogger("headrace.block")
 
 
 class BlockSourceFault(HeadraceError):
-    """A block's source lacks what its type needs."""
+    """A block's source has no function for the block's type."""
 
-    code = "block-source"
+    code = "no-decorated-function"
 
 
 class BlockArgumentsFault(HeadraceError):
@@ -42,6 +71,11 @@ class BlockTestsFailed(HeadraceError):
 
     code = "test-failed"
 
+    def __init__(self, report: TestsReport) -> None:
+        total = report.passed + report.failed
+        super().__init__(f"{report.passed} of {total} tests passed. " + " ".join(report.failures))
+        self.report = report
+
 
 @dataclass(frozen=True)
 class Collected:
@@ -52,32 +86,55 @@ class Collected:
     registry: Registry
 
     @property
-    def functions(self) -> list[Callable[..., Any]]:
-        return self.registry.of(DECORATORS.get(self.block_type, self.block_type))
+    def functions(self) -> list[Function]:
+        """The functions marked for the block's type, in the order of the file."""
+        return self.registry.of(self.decorator)
+
+    @property
+    def decorator(self) -> str:
+        """The name of the decorator that the block's type asks for."""
+        return DECORATORS.get(self.block_type, self.block_type)
 
 
 @dataclass(frozen=True)
 class TestsReport:
-    """How many of a block's tests passed; a failing one raises instead."""
+    """How many of a block's tests passed, and what each failing one said."""
 
     __test__ = False
 
     passed: int
-    failed: int = 0
-    failures: tuple[str, ...] = field(default=())
+    failures: tuple[str, ...] = ()
+
+    @property
+    def failed(self) -> int:
+        """How many tests failed."""
+        return len(self.failures)
 
 
-DECORATORS = {"conditional": "condition"}
-"""Block types whose decorator has another name."""
+@dataclass(frozen=True)
+class Verdict:
+    """Whether the conditions of a block hold, and if not, why not."""
+
+    met: bool
+    reason: str = ""
+
+    def __bool__(self) -> bool:
+        return self.met
 
 
 def collect(text: str, path: str, block_type: str, inputs: Inputs) -> Collected:
-    """Execute a source in a fresh namespace and give the functions it marked. Raises what the source raises."""
-    registry = Registry()
-    namespace: dict[str, Any] = {"__name__": "block", "__file__": path, **_named_inputs(inputs), **INJECTED}
+    """Execute a source in a fresh namespace and give the functions it marked. Raises what the source raises.
+
+    `path` is absolute and is what tracebacks show; `inputs` become globals under their uuid and as df_1, df_2, …
+    """
+    module = ModuleType("block." + re.sub(r"\W", "_", PurePath(path).stem))
+    namespace = module.__dict__
+    namespace.update(_named_inputs(inputs), **INJECTED, __file__=path)
+    registry = Registry(namespace)
     token = ACTIVE.set(registry)
     try:
-        exec(_compiled(text, path), namespace)  # noqa: S102 - running the user's source is what a worker is for
+        with _importable(module):
+            exec(_compiled(text, path), namespace)  # noqa: S102 - running the user's source is what a worker is for
     finally:
         ACTIVE.reset(token)
     return Collected(path, block_type, registry)
@@ -90,29 +147,48 @@ def _named_inputs(inputs: Inputs) -> dict[str, Any]:
     return named
 
 
-@lru_cache(maxsize=512)
+@contextmanager
+def _importable(module: ModuleType) -> Iterator[None]:
+    """Dataclasses look their module up while they are made; afterwards classes of a block must pickle by value."""
+    sys.modules[module.__name__] = module
+    try:
+        yield
+    finally:
+        sys.modules.pop(module.__name__, None)
+
+
 def _compiled(text: str, path: str) -> CodeType:
     # Tracebacks show the source as pinned, whatever the file holds by now.
     linecache.cache[path] = (len(text), None, text.splitlines(keepends=True), path)
-    return compile(text, path, "exec")
+    return _compiled_once(text, path)
+
+
+@lru_cache(maxsize=512)
+def _compiled_once(text: str, path: str) -> CodeType:
+    return compile(text, path, "exec", dont_inherit=True)
 
 
 def call_block(collected: Collected, inputs: Inputs, kwargs: Mapping[str, Any]) -> list[Any]:
-    """Call the block's first function after its preprocessers; the outputs that its return value stands for."""
+    """Call the block's first function after its preprocessers; the outputs that its return value stands for.
+
+    None is no output; a tuple or list is spread; the frames that a generator yields are one frame, its other values
+    one list; anything else is one output.
+    """
     function = _first(collected)
     arguments = [_argument(outputs) for outputs in inputs.values()]
     _check_arguments(function, arguments, collected, inputs)
     for preprocesser in collected.registry.of("preprocesser"):
-        _call(preprocesser, arguments, kwargs)
+        _call(preprocesser, _accepted(preprocesser, arguments), kwargs)
     return _outputs(_call(function, arguments, kwargs))
 
 
-def _first(collected: Collected) -> Callable[..., Any]:
+def _first(collected: Collected) -> Function:
     if collected.functions:
         return collected.functions[0]
-    name = DECORATORS.get(collected.block_type, collected.block_type)
+    name = collected.decorator
+    found = ", ".join(f"@{other}" for other in collected.registry.marked) or "none"
     raise BlockSourceFault(
-        f"{collected.path} has no function decorated with @{name}.",
+        f"{collected.path} has no function decorated with @{name} (decorators found: {found}).",
         remedy=f"Write @{name} above the function that this block is to run.",
     )
 
@@ -121,33 +197,39 @@ def _argument(outputs: Sequence[Any]) -> Any:
     return outputs[0] if len(outputs) == 1 else list(outputs)
 
 
-def _check_arguments(
-    function: Callable[..., Any], arguments: Sequence[Any], collected: Collected, inputs: Inputs
-) -> None:
-    parameters = inspect.signature(function).parameters.values()
-    kinds = {parameter.kind for parameter in parameters}
-    named = [p.name for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+def _check_arguments(function: Function, arguments: Sequence[Any], collected: Collected, inputs: Inputs) -> None:
+    named, takes_more = _slots(function)
     given = len(arguments)
-    if len(named) > given or (len(named) < given and inspect.Parameter.VAR_POSITIONAL not in kinds):
-        upstream = ", ".join(inputs) or "none"
-        raise BlockArgumentsFault(
-            f"{function.__name__} in {collected.path} takes {len(named)} upstream outputs ({', '.join(named) or 'none'})"
-            f" but the block has {given} upstream blocks ({upstream}).",
-            remedy="Each named parameter takes one upstream block's output, in order; *args takes any number; "
-            "variables come through **kwargs.",
-        )
+    if len(named) == given or (len(named) < given and takes_more):
+        return
+    raise BlockArgumentsFault(
+        f"{_name(function)} in {collected.path} takes {len(named)} upstream outputs ({', '.join(named) or 'none'})"
+        f" but the block has {given} upstream blocks ({', '.join(inputs) or 'none'}).",
+        remedy="Each named parameter takes one upstream block's output, in order; *args takes any number; "
+        "variables come through **kwargs.",
+    )
 
 
-def _call(function: Callable[..., Any], arguments: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-    value = function(*_accepted(function, arguments), **(kwargs if _takes_kwargs(function) else {}))
-    return _settled(value)
+def _slots(function: Function) -> tuple[list[str], bool]:
+    """The names of the parameters that each take one upstream block, and whether *args takes more."""
+    parameters = inspect.signature(function).parameters.values()
+    named = [p.name for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+    return named, any(p.kind is p.VAR_POSITIONAL for p in parameters)
 
 
-def _takes_kwargs(function: Callable[..., Any]) -> bool:
+def _name(function: Function) -> str:
+    return getattr(function, "__name__", repr(function))
+
+
+def _call(function: Function, arguments: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    return _settled(function(*arguments, **(kwargs if _takes_kwargs(function) else {})))
+
+
+def _takes_kwargs(function: Function) -> bool:
     return any(p.kind is p.VAR_KEYWORD for p in inspect.signature(function).parameters.values())
 
 
-def _accepted(function: Callable[..., Any], arguments: Sequence[Any]) -> Sequence[Any]:
+def _accepted(function: Function, arguments: Sequence[Any]) -> Sequence[Any]:
     """As many arguments as the function has places for."""
     parameters = inspect.signature(function).parameters.values()
     if any(p.kind is p.VAR_POSITIONAL for p in parameters):
@@ -159,9 +241,9 @@ def _accepted(function: Callable[..., Any], arguments: Sequence[Any]) -> Sequenc
 def _settled(value: Any) -> Any:
     """A coroutine's result; the gathered parts of a generator; anything else as it is."""
     if inspect.iscoroutine(value):
-        return asyncio.run(value)
+        return result_of(value)
     if inspect.isasyncgen(value):
-        return _gathered(asyncio.run(_listed(value)))
+        return _gathered(result_of(_listed(value)))
     if inspect.isgenerator(value):
         return _gathered(list(value))
     return value
@@ -177,7 +259,7 @@ def _gathered(parts: list[Any]) -> Any:
         import pandas as pd
 
         return pd.concat(parts)
-    return (parts,)
+    return (parts,) if parts else None
 
 
 def _outputs(value: Any) -> list[Any]:
@@ -193,34 +275,59 @@ def has_tests(collected: Collected) -> bool:
 
 
 def run_tests(collected: Collected, outputs: Sequence[Any], kwargs: Mapping[str, Any]) -> TestsReport:
-    """Call every test on the block's outputs. Raises BlockTestsFailed when an assertion fails, after all have run."""
+    """Call every test on the block's outputs. Raises BlockTestsFailed when an assertion fails, after all have run.
+
+    What a test raises beside AssertionError ends the tests at once and is raised as it is.
+    """
     tests = collected.registry.of("test")
-    failures = [told for test in tests if (told := _failure_of(test, outputs, kwargs)) is not None]
+    failures = [told for test in tests if (told := _failure_of(test, outputs, kwargs, collected.path)) is not None]
+    report = TestsReport(len(tests) - len(failures), tuple(failures))
     if failures:
-        passed = len(tests) - len(failures)
-        raise BlockTestsFailed(f"{passed} of {len(tests)} tests passed. " + " ".join(failures))
-    return TestsReport(len(tests))
+        raise BlockTestsFailed(report)
+    return report
 
 
-def _failure_of(test: Callable[..., Any], outputs: Sequence[Any], kwargs: Mapping[str, Any]) -> str | None:
+def _failure_of(test: Function, outputs: Sequence[Any], kwargs: Mapping[str, Any], path: str) -> str | None:
+    _check_test_arguments(test, outputs, path)
     try:
         _call(test, outputs, kwargs)
     except AssertionError as error:
-        return f"{test.__name__}: {error or 'the assertion does not hold'}."
+        frames = [frame for frame in user_frames(error) if frame[0] == path]
+        line = f" (line {frames[-1][1]}: {frames[-1][3]})" if frames else ""
+        return f"{_name(test)}{line}: {error or 'the assertion does not hold'}."
     return None
 
 
-def conditions_hold(collected: Collected, inputs: Inputs, kwargs: Mapping[str, Any]) -> bool:
-    """Whether all of a conditional's functions give a true value."""
+def _check_test_arguments(test: Function, outputs: Sequence[Any], path: str) -> None:
+    try:
+        inspect.signature(test).bind(*outputs)
+    except TypeError as error:
+        raise BlockArgumentsFault(
+            f"The test {_name(test)} in {path} does not take the block's {len(outputs)} outputs: {error}.",
+            remedy="A test takes one parameter for each output of the block; *args takes any number.",
+        ) from None
+
+
+def conditions_hold(collected: Collected, inputs: Inputs, kwargs: Mapping[str, Any]) -> Verdict:
+    """Whether all of a conditional's functions give a true value; one that raises counts as false, and is logged."""
     _first(collected)
     arguments = [_argument(outputs) for outputs in inputs.values()]
-    return all(_call(function, arguments, kwargs) for function in collected.functions)
+    for function in collected.functions:
+        try:
+            met = bool(_call(function, _accepted(function, arguments), kwargs))
+        except Exception as error:  # a boundary, as in Mage: a condition that raises is a condition that is false
+            _log.exception("the condition %s raised: it counts as false", _name(function))
+            return Verdict(False, f"{_name(function)} raised {type(error).__name__}: {error}")
+        if not met:
+            return Verdict(False, f"{_name(function)} gave a false value")
+    return Verdict(True)
 
 
 def call_sensor(collected: Collected, inputs: Inputs, kwargs: Mapping[str, Any]) -> bool:
     """One look of a sensor: arguments only where the function takes them."""
+    function = _first(collected)
     arguments = [_argument(outputs) for outputs in inputs.values()]
-    return bool(_call(_first(collected), arguments, kwargs))
+    return bool(_call(function, _accepted(function, arguments), kwargs))
 
 
 def sensor_interval(collected: Collected, configuration: Mapping[str, Any]) -> float:
@@ -233,12 +340,24 @@ def sensor_interval(collected: Collected, configuration: Mapping[str, Any]) -> f
 def call_callbacks(
     collected: Collected, outcome: str | None, inputs: Inputs, kwargs: Mapping[str, Any], error: str | None
 ) -> None:
-    """Call the callbacks for an outcome: on the parent's output where they take a positional argument."""
+    """Call the callbacks for an outcome: on the parent's output where they take a positional argument.
+
+    `inputs` has the parent block alone, with its outputs. All callbacks run; then the first error is raised.
+    """
     parent = next(iter(inputs), "")
     outputs = _argument(inputs.get(parent, ()))
-    more = {**kwargs, "parent_block_uuid": parent, "__error": error, "__input": outputs}
+    base = {**kwargs, "parent_block_uuid": parent}
+    if error is not None:
+        base["__error"] = error
+    errors: list[Exception] = []
     for function in collected.registry.callbacks.get(outcome or "success", []):
-        _call(function, [outputs], more)
+        accepted = _accepted(function, [outputs])
+        try:
+            _call(function, accepted, base if accepted else {**base, "__input": {parent: outputs}})
+        except Exception as raised:  # a boundary: one callback that raises must not stop the others
+            errors.append(raised)
+    if errors:
+        raise errors[0]
 
 
 def block_kwargs(
@@ -250,10 +369,17 @@ def block_kwargs(
     project: str,
     attempt: int,
 ) -> dict[str, Any]:
-    """The keyword arguments of a block. Text variables that hold a Jinja expression are rendered now."""
-    rendered = {name: _rendered(value, variables) for name, value in variables.items()}
+    """The keyword arguments of a block. Text variables that hold a Jinja expression are rendered now.
+
+    A datetime among the variables may be written `{"$datetime": "<ISO 8601>"}`.
+    """
+    decoded = {name: _decoded(value) for name, value in variables.items()}
+    rendered = {name: _rendered(value, decoded) for name, value in decoded.items()}
     return {
         "context": {},
+        "env": "prod",
+        "event": {},
+        **_clock(rendered),
         **rendered,
         "configuration": configuration,
         "pipeline_uuid": pipeline,
@@ -264,26 +390,24 @@ def block_kwargs(
     }
 
 
+def _clock(variables: Mapping[str, Any]) -> dict[str, str]:
+    date = variables.get("execution_date")
+    if not isinstance(date, datetime.datetime):
+        return {}
+    return {"ds": date.strftime("%Y-%m-%d"), "hr": date.strftime("%H")}
+
+
+def _decoded(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_decoded(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if value.keys() == {"$datetime"}:
+        return datetime.datetime.fromisoformat(value["$datetime"])
+    return {key: _decoded(item) for key, item in value.items()}
+
+
 def _rendered(value: Any, variables: Mapping[str, Any]) -> Any:
     if not isinstance(value, str) or "{{" not in value:
         return value
     return templating.render(value, environ=os.environ, variables=variables)
-
-
-def format_without_ours(error: BaseException) -> str:
-    """The traceback as Python prints it, with none of Headrace's own frames in it nor in its causes."""
-    told = traceback.TracebackException.from_exception(error, limit=None)
-    _strip(told, set())
-    return "".join(told.format())
-
-
-def _strip(told: traceback.TracebackException, seen: set[int]) -> None:
-    if id(told) in seen:
-        return
-    seen.add(id(told))
-    told.stack = traceback.StackSummary.from_list(
-        [frame for frame in told.stack if not frame.filename.startswith(OURS)]
-    )
-    for other in (told.__cause__, told.__context__):
-        if other is not None:
-            _strip(other, seen)

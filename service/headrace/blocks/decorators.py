@@ -3,6 +3,7 @@ source that is being executed; outside of that they give the function back as it
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -15,30 +16,45 @@ Function = Callable[..., Any]
 class Registry:
     """The functions that one source marked, in the order of the file."""
 
+    namespace: dict[str, Any] = field(default_factory=dict)
+    """The source's globals: what a module that it imports marks is not the block's."""
     marked: dict[str, list[Function]] = field(default_factory=dict)
     sensor_interval: float | None = None
     callbacks: dict[str, list[Function]] = field(default_factory=dict)
 
     def of(self, name: str) -> list[Function]:
+        """The functions marked `name`, the first in the file first."""
         return self.marked.get(name, [])
 
 
 ACTIVE: ContextVar[Registry | None] = ContextVar("headrace_registry", default=None)
 
 
+def _registry() -> Registry | None:
+    """The registry of the source whose own code applies a decorator right now."""
+    registry = ACTIVE.get()
+    if registry is None or sys._getframe(2).f_globals is not registry.namespace:
+        return None
+    return registry
+
+
 def _marker(name: str) -> Callable[..., Any]:
-    def mark(function: Function | None = None, *_: Any, **options: Any) -> Any:
-        if not callable(function):
-            return lambda real: mark(real, **options)
-        registry = ACTIVE.get()
-        if registry is not None:
-            registry.marked.setdefault(name, []).append(function)
-            if name == "sensor" and options.get("interval") is not None:
-                registry.sensor_interval = float(options["interval"])
+    def apply(registry: Registry | None, function: Function, interval: Any) -> Function:
+        if registry is None:
+            return function
+        registry.marked.setdefault(name, []).append(function)
+        if name == "sensor" and interval is not None and len(registry.of(name)) == 1:
+            registry.sensor_interval = float(interval)
         return function
 
+    def mark(function: Any = None, *_: Any, **options: Any) -> Any:
+        interval = options.get("interval")
+        if callable(function):
+            return apply(_registry(), function, interval)
+        return lambda real: apply(_registry(), real, interval)
+
     mark.__name__ = mark.__qualname__ = name
-    mark.__doc__ = f"Mark a function as the block's {name}."
+    mark.__doc__ = f"Mark a function as the block's {name}; with options or without."
     return mark
 
 
@@ -57,19 +73,24 @@ test.__dict__["__test__"] = False
 def callback(status: Any = "success", *_: Any, **__: Any) -> Any:
     """Mark a function to be called after a block: `@callback` after success, or `@callback('failure')`."""
     if callable(status):
-        return callback("success")(status)
-
-    def mark(function: Function) -> Function:
-        registry = ACTIVE.get()
-        if registry is not None:
-            registry.callbacks.setdefault(str(status), []).append(function)
-        return function
-
-    return mark
+        return _marked_callback(_registry(), "success", status)
+    return lambda function: _marked_callback(_registry(), str(status), function)
 
 
-on_success = callback("success")
-on_failure = callback("failure")
+def on_success(function: Function) -> Function:
+    """Mark a function to be called after a block that succeeded (the older form of `@callback('success')`)."""
+    return _marked_callback(_registry(), "success", function)
+
+
+def on_failure(function: Function) -> Function:
+    """Mark a function to be called after a block that failed (the older form of `@callback('failure')`)."""
+    return _marked_callback(_registry(), "failure", function)
+
+
+def _marked_callback(registry: Registry | None, status: str, function: Function) -> Function:
+    if registry is not None:
+        registry.callbacks.setdefault(status, []).append(function)
+    return function
 
 
 def _unmarked(function: Any = None, *_: Any, **__: Any) -> Any:
@@ -80,6 +101,7 @@ IGNORED = (
     "extension", "data_source", "xy", "x", "y", "render", "columns", "configuration", "streaming_source",
     "streaming_sink", "data_integration_source", "data_integration_destination", "data_integration_config",
     "data_integration_selected_streams", "data_integration_catalog", "data_integration_query",
+    "preprocesser_functions",
 )  # fmt: skip
 """Decorators that projects import and that mean nothing to a batch run: they give the function back."""
 

@@ -1,4 +1,5 @@
 """The names `mage_ai.*` that existing block files import, each a thin alias of ours."""
+
 from __future__ import annotations
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -71,10 +72,18 @@ def _configured(configuration: Mapping[str, Any]) -> Iterator[str]:
 def find_file(root: Path, places: tuple[str, ...]) -> Path | None:
     """The first place that holds a file. Raises UnreadableFile where a place on the way leads out of the project."""
     for place in places:
+        if _surely_missing(root, place):
+            continue
         path = inside(root, place)
         if path.is_file():
             return path
     return None
+
+
+def _surely_missing(root: Path, place: str) -> bool:
+    """Whether nothing is there; one call, where `inside` makes several. Leading out of the project is told anyway."""
+    leads_out = place.startswith("/") or ".." in place
+    return not leads_out and "\0" not in place and not os.path.lexists(os.path.join(root, place))
 
 
 def inside(root: Path, place: str) -> Path:
@@ -83,7 +92,7 @@ def inside(root: Path, place: str) -> Path:
         real = (root / place).resolve()
     except (OSError, ValueError, RuntimeError) as error:
         raise UnreadableFile(f"{place!r} is not a path that can be looked up: {error}.") from error
-    if not real.is_relative_to(root.resolve()):
+    if not real.is_relative_to(os.path.realpath(root)):
         raise UnreadableFile(
             f"{place} leads out of the project's folder.", remedy="Copy the file into the project and name it there."
         )
@@ -113,7 +122,7 @@ def pinned(path: str, text: str) -> Source:
 
 def relative(root: Path, path: Path) -> str:
     """A path as faults and sources name it: relative to the project, with forward slashes."""
-    for base in (root, root.resolve()):
-        if path.is_relative_to(base):
-            return str(PurePosixPath(path.relative_to(base)))
+    for base in (str(root), os.path.realpath(root)):
+        if str(path).startswith(base + os.sep):
+            return str(PurePosixPath(str(path)[len(base) + 1 :]))
     return str(path)

@@ -29,6 +29,14 @@ COMMIT_SECONDS = 60.0
 ROLLBACK_SECONDS = 5.0
 RELEASE_SECONDS = 5.0
 T = TypeVar("T")
+_CONNECTION_LOST = (
+    OSError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.InternalClientError,  # the server's farewell was read while the connection lay idle in our hands
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,12 +120,7 @@ class Database:
         for attempt in range(1, attempts + 1):
             try:
                 return await work()
-            except (
-                asyncpg.DeadlockDetectedError,
-                asyncpg.SerializationError,
-                asyncpg.PostgresConnectionError,
-                OSError,
-            ):
+            except (*_CONNECTION_LOST, asyncpg.DeadlockDetectedError, asyncpg.SerializationError):
                 if attempt == attempts:
                     raise
                 await asyncio.sleep(random.uniform(0.5, 1.0) * min(0.02 * 2**attempt, 2.0))  # noqa: S311 - spreads

@@ -362,6 +362,13 @@ class Keeper:
         finally:
             self._close_door()
             self.server.stop()
+            self._sweep()
+
+    def _sweep(self) -> None:
+        try:
+            os.rmdir(self.orders.runtime)  # we still hold the lock: the next keeper makes it anew
+        except OSError:
+            return  # a server that could not be stopped is still in there
 
     def _listen(self) -> None:
         self.listener.setblocking(False)

@@ -1,0 +1,64 @@
+"""Where connectors take their settings from."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from headrace.blocks.context import get_repo_path
+from headrace.blocks.io_config import read_profile
+
+
+class ConfigKey(StrEnum):
+    """Names of settings."""
+
+    POSTGRES_CONNECT_TIMEOUT = "POSTGRES_CONNECT_TIMEOUT"
+    POSTGRES_DBNAME = "POSTGRES_DBNAME"
+    POSTGRES_HOST = "POSTGRES_HOST"
+    POSTGRES_PASSWORD = "POSTGRES_PASSWORD"  # noqa: S105 - a setting's name
+    POSTGRES_PORT = "POSTGRES_PORT"
+    POSTGRES_SCHEMA = "POSTGRES_SCHEMA"
+    POSTGRES_USER = "POSTGRES_USER"
+
+
+class ConfigLoader:
+    """Settings by name: `loader[key]`, `loader.get(key)`, `key in loader`."""
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        self.config = dict(config)
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """A setting's value, or `default` where it is not set."""
+        value = self.config.get(str(key))
+        return default if value is None else value
+
+    def contains(self, key: str) -> bool:
+        """Whether a setting is there."""
+        return str(key) in self.config
+
+    def __contains__(self, key: object) -> bool:
+        return str(key) in self.config
+
+    def __getitem__(self, key: str) -> Any:
+        return self.config[str(key)]
+
+
+class ConfigFileLoader(ConfigLoader):
+    """One profile of an io_config.yaml, by default the project's. Raises for an unknown profile or an unset variable."""
+
+    def __init__(
+        self, filepath: str | os.PathLike[str] | None = None, profile: str = "default", config: Any = None
+    ) -> None:
+        path = Path(filepath) if filepath is not None else Path(get_repo_path()) / "io_config.yaml"
+        super().__init__(config if config is not None else read_profile(path, str(profile), os.environ))
+        self.profile = profile
+
+
+class EnvironmentVariableLoader(ConfigLoader):
+    """Settings straight from environment variables of the same names."""
+
+    def __init__(self) -> None:
+        super().__init__(os.environ)

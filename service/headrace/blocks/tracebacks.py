@@ -1,0 +1,53 @@
+"""Tracebacks as a block's author wants them: without Headrace's frames, with the author's and the libraries'."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import traceback
+from collections.abc import Iterable
+
+OURS = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "")
+_ASYNCIO = os.path.join(os.path.dirname(asyncio.__file__), "")
+
+
+def user_frames(error: BaseException, own_root: str = OURS) -> list[tuple[str, int, str, str]]:
+    """File, line, function and text of each frame that is not under `own_root`, the outermost first.
+
+    For a source that does not compile it is the one place of the syntax error.
+    """
+    stack = _without_ours(traceback.extract_tb(error.__traceback__), own_root)
+    frames = [(frame.filename, frame.lineno or 0, frame.name, frame.line or "") for frame in stack]
+    if isinstance(error, SyntaxError) and error.filename:
+        frames.append((error.filename, error.lineno or 0, "", (error.text or "").strip()))
+    return frames
+
+
+def format_without_ours(error: BaseException, own_root: str = OURS) -> str:
+    """The traceback as Python prints it, with none of Headrace's own frames in it nor in its causes."""
+    told = traceback.TracebackException.from_exception(error)
+    _strip(told, own_root, set())
+    return "".join(told.format())
+
+
+def _strip(told: traceback.TracebackException, own_root: str, seen: set[int]) -> None:
+    if id(told) in seen:
+        return
+    seen.add(id(told))
+    kept = _without_ours(told.stack, own_root)
+    # Without a stack Python leaves out the line "Traceback (most recent call last)" as well.
+    told.stack = traceback.StackSummary.from_list(kept) if kept else None  # type: ignore[assignment]
+    for other in (told.__cause__, told.__context__, *(told.exceptions or ())):
+        if other is not None:
+            _strip(other, own_root, seen)
+
+
+def _without_ours(stack: Iterable[traceback.FrameSummary], own_root: str) -> list[traceback.FrameSummary]:
+    kept: list[traceback.FrameSummary] = []
+    for frame in stack:
+        if frame.filename.startswith(own_root):
+            continue
+        if not kept and frame.filename.startswith(_ASYNCIO):
+            continue  # what drives an `async def` block
+        kept.append(frame)
+    return kept
