@@ -37,7 +37,7 @@ async def take(names: list[str], rounds: int) -> list[Figure]:
     """The figures of some measures, on an embedded server of the bench's own."""
     figures: list[Figure] = []
     with tempfile.TemporaryDirectory(prefix="headrace-bench-") as folder:
-        Path(folder).chmod(0o755)  # noqa: S103 - the server runs as an ordinary user and must get through
+        Path(folder).chmod(0o755)  # the server runs as an ordinary user and must get through
         root = Path(folder) / "project"
         write_projects(root)
         environ = {**os.environ, "HEADRACE_HOME": str(Path(folder) / "home")}

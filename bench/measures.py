@@ -182,7 +182,8 @@ async def export(headrace: Headrace, rounds: int, rows: int = 250_000) -> list[F
     """Our export of the frame against DataFrame.to_sql."""
     environ = await _block_environ(headrace)
     path = headrace.project.root / "frame.parquet"
-    trips = "import sys, io, pandas as pd\nfrom headrace.samples import generate_trips\n" + (
+    trips = (
+        "import sys, io, pandas as pd\nfrom headrace.samples import generate_trips\n"
         f"pd.read_csv(io.BytesIO(generate_trips({rows})), compression='gzip', "
         "parse_dates=['tpep_pickup_datetime', 'tpep_dropoff_datetime']).to_parquet(sys.argv[1])\n"
     )

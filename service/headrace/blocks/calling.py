@@ -1,4 +1,4 @@
-"""Mage's calling conventions: which function of a source runs, with which arguments, and what its return value means."""
+"""Mage's calling conventions: which function of a source runs, with what arguments, and what its return value means."""
 
 from __future__ import annotations
 

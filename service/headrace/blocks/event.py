@@ -10,7 +10,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that happened. Two events of one source with the same `key` are one event; None means always a new one."""
+    """Something that happened. Two events of one source with the same `key` are one; None means always a new one."""
 
     payload: Mapping[str, Any] = field(default_factory=dict)
     """JSON values: a run gets them as kwargs['event']."""

@@ -47,7 +47,7 @@ class ConfigLoader:
 
 
 class ConfigFileLoader(ConfigLoader):
-    """One profile of an io_config.yaml, by default the project's. Raises for an unknown profile or an unset variable."""
+    """One profile of an io_config.yaml, by default the project's. Raises ConnectionFault, naming file and line."""
 
     def __init__(
         self, filepath: str | os.PathLike[str] | None = None, profile: str = "default", config: Any = None
