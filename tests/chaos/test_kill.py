@@ -13,6 +13,7 @@ import pytest
 from headrace.service import open_headrace
 
 from tests.chaos.checker import faults
+from tests.support.postgres import server_environ, server_home
 from tests.support.projects import write_pipeline, write_project
 from tests.support.services import service, start_service
 
@@ -204,8 +205,11 @@ async def test_runs_survive_kill_9_of_postgres(tmp_path):
     root = write_project(tmp_path / "project")
     write_pipeline(root, "branching", branching(20), default=LEDGER.format(ledger=str(tmp_path / "ledger")))
     chance = random.Random(3)
-    environ = {**os.environ, "HEADRACE_HOME": str(tmp_path / "home"), "HEADRACE_POSTGRES_BINARIES": "wheel"}
-    environ.pop("HEADRACE_DATABASE_URL", None)
+    with server_home() as home:
+        await assert_runs_survive_kills_of_postgres(root, server_environ(home), chance, tmp_path)
+
+
+async def assert_runs_survive_kills_of_postgres(root, environ, chance, tmp_path):
     async with open_headrace(root, environ=environ) as headrace:
         for _ in range(max(INSTANTS // 2, 3)):
             run = await headrace.create_run("branching")

@@ -16,7 +16,9 @@ from headrace.store.runs import RunStep, record_steps, taken_steps
 
 log = logging.getLogger(__name__)
 
-CONNECTION_LOST = (OSError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError, TimeoutError)
+CONNECTION_LOST = (
+    OSError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.InternalClientError, TimeoutError,
+)  # fmt: skip
 TRY_AGAIN = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError, asyncpg.CannotConnectNowError,
              asyncpg.QueryCanceledError, asyncpg.AdminShutdownError, asyncpg.CrashShutdownError,
              asyncpg.TooManyConnectionsError, asyncpg.LockNotAvailableError)  # fmt: skip

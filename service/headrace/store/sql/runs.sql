@@ -85,7 +85,7 @@ WITH step AS (
         ending = COALESCE(s.ending, r.ending),
         reason = s.reason,
         started_at = COALESCE(r.started_at, now()),
-        finished_at = CASE WHEN s.status IN ('completed', 'failed', 'cancelled') THEN clock_timestamp() END,
+        finished_at = CASE WHEN s.status IN ('completed', 'failed', 'cancelled') THEN now() END,
         owner = CASE WHEN s.status IN ('completed', 'failed', 'cancelled') THEN NULL ELSE r.owner END
     FROM step AS s
     WHERE r.id = s.run_id AND r.fence = s.fence AND r.owner = $7 AND r.step = s.step - 1
@@ -102,11 +102,11 @@ WITH step AS (
         error = COALESCE(m.error, b.error),
         worker_pid = m.worker_pid,
         queued_at = CASE WHEN m.status = 'queued' OR (m.status = 'running' AND b.queued_at IS NULL)
-                         THEN clock_timestamp() ELSE b.queued_at END,
+                         THEN now() ELSE b.queued_at END,
         started_at = CASE WHEN m.status = 'running' AND b.status <> 'running' AND NOT b.waiting
-                          THEN clock_timestamp() ELSE b.started_at END,
+                          THEN now() ELSE b.started_at END,
         finished_at = CASE WHEN m.status IN ('completed', 'failed', 'cancelled', 'upstream_failed', 'condition_failed')
-                           THEN COALESCE(b.finished_at, clock_timestamp()) END
+                           THEN COALESCE(b.finished_at, now()) END
     FROM unnest($8::bigint[], $9::text[], $10::text[], $11::int[], $12::int[], $13::bool[], $14::bool[],
                 $15::timestamptz[], $16::text[], $17::json[], $18::int[])
          AS m (run_id, block, status, attempt, failures, waiting, callbacks_due, due, reason, error, worker_pid)
