@@ -11,6 +11,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 from headrace.service import open_headrace
+from headrace.store.errors import DATABASE_AWAY
 
 from tests.chaos.checker import faults
 from tests.support.postgres import server_environ, server_home
@@ -230,5 +231,5 @@ async def patiently(read, *arguments):
     while True:
         try:
             return await read(*arguments)
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        except DATABASE_AWAY:
             await asyncio.sleep(0.05)

@@ -19,7 +19,7 @@ from headrace.engine.log_writer import LogWriter
 from headrace.engine.moves import clean
 from headrace.engine.shelf import Shelf
 from headrace.engine.workers import LogLine, Worker
-from headrace.engine.writer import CONNECTION_LOST, TRY_AGAIN
+from headrace.store.errors import DATABASE_AWAY
 from headrace.store.logs import StoredLine
 from headrace.store.runs import ClaimedRun, NewOutput
 from headrace.worker.protocol import Outcome, Output, OutputRef, Result
@@ -136,7 +136,7 @@ class AttemptRunner:
         while True:
             try:
                 return await work()
-            except (*CONNECTION_LOST, *TRY_AGAIN):
+            except DATABASE_AWAY:
                 await self.clock.sleep(pause)
                 pause = min(pause * 2, 2.0)
 

@@ -25,8 +25,9 @@ from headrace.engine.driver import Parts, RunDriver, RunLost
 from headrace.engine.log_writer import LogWriter
 from headrace.engine.shelf import Shelf
 from headrace.engine.workers import WorkerPool
-from headrace.engine.writer import CONNECTION_LOST, TRY_AGAIN, StepWriter
+from headrace.engine.writer import StepWriter
 from headrace.store.database import Database
+from headrace.store.errors import DATABASE_AWAY
 from headrace.store.queries import QUERIES
 from headrace.store.runs import ClaimedRun, claim_runs, register_service, release_runs, renew_lease
 
@@ -107,9 +108,16 @@ class Engine:
                     await self._keep_claiming(tasks)
             finally:
                 with anyio.move_on_after(10, shield=True):
-                    await self.logs.flush()
-                    await release_runs(self.database, self.id)
+                    await self._leave()
                 services.cancel_scope.cancel()
+
+    async def _leave(self) -> None:
+        """Give back what this service holds; without the database its lease runs out by itself."""
+        await self.logs.flush()
+        try:
+            await release_runs(self.database, self.id)
+        except DATABASE_AWAY as error:
+            log.warning("the runs of this service could not be given back (%s): its lease runs out by itself", error)
 
     async def _register(self) -> None:
         await register_service(self.database, self.id, socket.gethostname(), os.getpid(), self.settings.lease)
@@ -119,7 +127,7 @@ class Engine:
         while True:
             try:
                 return await work()
-            except (*CONNECTION_LOST, *TRY_AGAIN) as error:
+            except DATABASE_AWAY as error:
                 log.warning("the database is away (%s); trying again", error)
                 await self.clock.sleep(pause)
                 pause = min(pause * 2, 2.0)
@@ -133,7 +141,7 @@ class Engine:
                     await self._renew()
                     renewed = self.clock.monotonic()
                 await self._claim(tasks)
-            except (*CONNECTION_LOST, *TRY_AGAIN) as error:
+            except DATABASE_AWAY as error:
                 log.warning("the database is away (%s); trying again", error)
             with anyio.move_on_after(self.settings.poll):
                 await self._woken.wait()
@@ -203,7 +211,7 @@ class Engine:
         while True:
             try:
                 await self._listen()
-            except (*CONNECTION_LOST, *TRY_AGAIN) as error:
+            except DATABASE_AWAY as error:
                 log.warning("notifications are not heard (%s); polling goes on", error)
             await self.clock.sleep(self.settings.poll)
 

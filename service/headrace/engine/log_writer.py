@@ -7,8 +7,8 @@ import logging
 from dataclasses import dataclass, field
 
 from headrace.engine.clock import Clock
-from headrace.engine.writer import CONNECTION_LOST, TRY_AGAIN
 from headrace.store.database import Database
+from headrace.store.errors import DATABASE_AWAY
 from headrace.store.logs import StoredLine, store_log_lines
 
 log = logging.getLogger(__name__)
@@ -80,7 +80,7 @@ class LogWriter:
         while True:
             try:
                 await store_log_lines(self.database, batch)
-            except (*CONNECTION_LOST, *TRY_AGAIN) as error:
+            except DATABASE_AWAY as error:
                 log.warning("log lines wait for the database (%s)", error)
                 await self.clock.sleep(pause)
                 pause = min(pause * 2, 2.0)

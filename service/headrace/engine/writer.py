@@ -12,16 +12,10 @@ import asyncpg
 
 from headrace.engine.clock import Clock
 from headrace.store.database import Database
+from headrace.store.errors import DATABASE_AWAY
 from headrace.store.runs import RunStep, record_steps, taken_steps
 
 log = logging.getLogger(__name__)
-
-CONNECTION_LOST = (
-    OSError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.InternalClientError, TimeoutError,
-)  # fmt: skip
-TRY_AGAIN = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError, asyncpg.CannotConnectNowError,
-             asyncpg.QueryCanceledError, asyncpg.AdminShutdownError, asyncpg.CrashShutdownError,
-             asyncpg.TooManyConnectionsError, asyncpg.LockNotAvailableError)  # fmt: skip
 
 UNWRITABLE = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, asyncpg.exceptions.DataError, ValueError)
 """What the database refuses for the content's sake; trying again would not help."""
@@ -70,7 +64,7 @@ class StepWriter:
                         doubtful = self._take()
                         await self._commit(connection, doubtful)
                         doubtful = []
-            except (*CONNECTION_LOST, *TRY_AGAIN) as error:
+            except DATABASE_AWAY as error:
                 log.warning("the database did not answer (%s: %s); trying again", type(error).__name__, error)
                 await self.clock.sleep(pause)
                 pause = min(pause * 2, 2.0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncpg
+
 from headrace.domain.errors import HeadraceError
 
 
@@ -81,3 +83,22 @@ class InvalidQueries(StoreError):
     """A file of named queries has a duplicate name, a missing purpose, or text outside any query."""
 
     code = "invalid-queries"
+
+
+DATABASE_AWAY: tuple[type[BaseException], ...] = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    asyncpg.DeadlockDetectedError,
+    asyncpg.SerializationError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.QueryCanceledError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.LockNotAvailableError,
+)
+"""What work on a database raises when the server went away, is coming back, or was too busy just then: trying the same
+again, by an idempotent statement, is right. InternalClientError is what asyncpg says of a connection that was cut."""
