@@ -1,0 +1,7 @@
+.PHONY: start test bench chaos
+start:
+	script/start
+test:
+	script/test
+bench: ; script/setup dev && .venv/bin/python -m bench
+chaos: ; HEADRACE_CHAOS_INSTANTS=100 script/test tests/chaos -q
