@@ -109,7 +109,7 @@ async def main(url, dsn):
         trips[name] = trips[name].astype('datetime64[us]')
     table = pa.Table.from_pandas(trips, preserve_index=False)
     encoder = pgpq.ArrowToPostgresBinaryEncoder(table.schema)
-    columns = ', '.join(f'"{n}" {c.data_type.ddl()}' for n, c in encoder.schema().columns)
+    columns = ', '.join(f'"{n}" {c.data_type.ddl()}' for n, c in zip(table.schema.names, encoder.schema().columns))
     connection = await asyncpg.connect(dsn)
     async with connection.transaction():
         await connection.execute('CREATE SCHEMA IF NOT EXISTS plain')
