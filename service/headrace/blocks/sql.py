@@ -1,4 +1,4 @@
-"""Runs SQL blocks, raw and not, on the Postgres that their profile names."""
+"""SQL blocks: a query that becomes a table, or raw statements whose last result is the output."""
 
 from __future__ import annotations
 
@@ -9,132 +9,176 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
-import pandas as pd
 
-from headrace.blocks.io.columns import quoted
+from headrace.blocks.io.base import ConnectorFault, ExportWritePolicy
 from headrace.blocks.io.config import ConfigFileLoader
-from headrace.blocks.io.postgres import Postgres, TableExists
+from headrace.blocks.io.names import clean_name, fitting, quoted
+from headrace.blocks.io.postgres import MOST_ROWS, Postgres, QueryFault
+from headrace.blocks.io_config import read_profile
 from headrace.blocks.statements import Statement, split_statements
 from headrace.blocks.templating import render
 from headrace.domain.errors import HeadraceError
 
-MOST_ROWS = 10_000_000
+Inputs = Mapping[str, Sequence[Any]]
+_UPSTREAM = re.compile(r"\{\{[^}]*?\bdf_(\d+)\b[^}]*?\}\}")
 
 
 class ProviderNotSupported(HeadraceError):
-    """A SQL block names a database that Headrace cannot speak to yet."""
+    """A SQL block asks for a database that Headrace has no connector for."""
 
     code = "provider-not-supported"
 
 
-class StatementFailed(HeadraceError):
-    """Postgres refused a statement of a SQL block."""
+class SqlBlockFault(HeadraceError):
+    """A SQL block cannot run as it is written. `line` counts from 1 in the rendered text."""
 
-    code = "statement-failed"
+    code = "sql-block"
+
+    def __init__(self, message: str, *, line: int | None = None, remedy: str = "") -> None:
+        super().__init__(message, remedy=remedy)
+        self.line = line
 
 
 def run_sql_block(
-    text: str, inputs: Mapping[str, Sequence[Any]], configuration: Mapping[str, Any], kwargs: Mapping[str, Any]
+    text: str,
+    inputs: Inputs,
+    configuration: Mapping[str, Any],
+    kwargs: Mapping[str, Any],
+    environ: Mapping[str, str] | None = None,
 ) -> list[Any]:
-    """Run a SQL block; its outputs: one frame, or none. All of a block's statements commit together.
+    """Run a SQL block; its outputs: one frame, or none.
 
-    `{{ df_1 }}` is the table of the first upstream block: a frame is exported to it when the text mentions it. Raises
-    ProviderNotSupported, StatementFailed with the statement's number and line.
+    `kwargs` are the block's keyword arguments: pipeline_uuid, block_uuid and repo_path among them.
     """
+    variables = os.environ if environ is None else environ
+    with _database(configuration, kwargs, variables) as database:
+        names = _upstream_tables(database, text, inputs, configuration, kwargs)
+        query = render(text, environ=variables, variables=_bare(kwargs), names=names)
+        return _run(database, query, configuration, kwargs)
+
+
+def _run(database: Postgres, query: str, configuration: Mapping[str, Any], kwargs: Mapping[str, Any]) -> list[Any]:
+    if configuration.get("disable_query_preprocessing"):
+        database.execute_query_raw(query)
+        return []
+    statements = split_statements(query)
+    if not statements:
+        raise SqlBlockFault(f"The SQL block {kwargs['block_uuid']} has no statement.", remedy="Write a query in it.")
+    limit = int(configuration.get("limit_in_pipeline_run") or MOST_ROWS)
+    if configuration.get("use_raw_sql"):
+        return _raw(database, statements, limit)
+    return _table(database, statements, configuration, kwargs, limit)
+
+
+def _database(configuration: Mapping[str, Any], kwargs: Mapping[str, Any], environ: Mapping[str, str]) -> Postgres:
     provider = str(configuration.get("data_provider") or "postgres").lower()
     if provider not in ("postgres", "postgresql"):
-        raise ProviderNotSupported(f"SQL blocks cannot use {provider} yet.", remedy="Set data_provider: postgres.")
-    path = Path(str(kwargs["repo_path"])) / "io_config.yaml"
-    loader = ConfigFileLoader(path, str(configuration.get("data_provider_profile") or "default"))
-    with Postgres.with_config(loader) as database:
-        return _Run(database, text, inputs, configuration, kwargs).outputs()
-
-
-class _Run:
-    def __init__(
-        self,
-        database: Postgres,
-        text: str,
-        inputs: Mapping[str, Sequence[Any]],
-        configuration: Mapping[str, Any],
-        kwargs: Mapping[str, Any],
-    ) -> None:
-        self.database = database
-        self.inputs = inputs
-        self.configuration = configuration
-        self.kwargs = kwargs
-        self.schema = str(configuration.get("data_provider_schema") or database.default_schema())
-        self.limit = int(configuration.get("limit_in_pipeline_run") or MOST_ROWS)
-        self.text = self._rendered(text)
-
-    def outputs(self) -> list[Any]:
-        if self.configuration.get("disable_query_preprocessing"):
-            self._tried(Statement(self.text, 1), 1, lambda: self.database.execute_query_raw(self.text))
-            return []
-        return self._raw() if self.configuration.get("use_raw_sql") else self._materialised()
-
-    def _rendered(self, text: str) -> str:
-        tables = {f"df_{n}": self._table(n, uuid) for n, uuid in enumerate(self.inputs, start=1) if _mentions(text, n)}
-        names = {**self.kwargs, **tables}
-        return render(text, environ=os.environ, variables=self.kwargs, names=names)
-
-    def _table(self, number: int, uuid: str) -> str:
-        outputs = self.inputs[uuid]
-        name = _table_name(str(self.kwargs["pipeline_uuid"]), uuid)
-        if outputs and isinstance(outputs[0], pd.DataFrame):
-            self.database.export(outputs[0], self.schema, name, if_exists="replace", verbose=False)
-        return f"{quoted(self.schema)}.{quoted(name)}"
-
-    def _raw(self) -> list[Any]:
-        """Every statement in one transaction; the rows of the last one that gives any are the output."""
-        found: list[Any] = []
-        for number, statement in enumerate(split_statements(self.text), start=1):
-            frame = self._tried(statement, number, lambda one=statement: self._fetched(one))
-            found = [frame.head(self.limit)] if frame is not None else found
-        self.database.commit()
-        return found
-
-    def _fetched(self, statement: Statement) -> pd.DataFrame | None:
-        self.database.execute("SELECT 1")  # opens the transaction that the statement belongs to
-        frame = self.database.load(statement.text)
-        return frame if len(frame.columns) else None
-
-    def _materialised(self) -> list[Any]:
-        name = str(self.configuration.get("data_provider_table") or "") or _table_name(
-            str(self.kwargs["pipeline_uuid"]), str(self.kwargs["block_uuid"])
+        raise ProviderNotSupported(
+            f"The SQL block {kwargs['block_uuid']} asks for the provider {provider}.",
+            remedy="SQL blocks run on postgres. Reach other databases from a Python block.",
         )
-        target = f"{quoted(self.schema)}.{quoted(name)}"
-        statements = split_statements(self.text)
-        query = statements[-1].text if statements else ""
-        policy = str(self.configuration.get("export_write_policy") or "append")
-        exists = self.database.table_exists(self.schema, name)
-        if exists and policy == "fail":
-            raise TableExists(f"The table {self.schema}.{name} is there.", remedy="Use another export_write_policy.")
-        self.database.execute(f"CREATE SCHEMA IF NOT EXISTS {quoted(self.schema)}")
-        if exists and policy == "replace":
-            self.database.execute(f"DROP TABLE {target}")
-        verb = f"INSERT INTO {target}" if exists and policy == "append" else f"CREATE TABLE {target} AS"
-        for number, statement in enumerate(statements[:-1], start=1):
-            self._tried(statement, number, lambda one=statement: self.database.execute(one.text))
-        if statements:
-            last = statements[-1]
-            self._tried(last, len(statements), lambda: self.database.execute(f"{verb} {query}"))
-        self.database.commit()
-        return [self.database.load(f"SELECT * FROM {target} LIMIT {self.limit}")]  # noqa: S608 - quoted
-
-    def _tried(self, statement: Statement, number: int, work: Any) -> Any:
-        try:
-            return work()
-        except asyncpg.PostgresError as error:
-            raise StatementFailed(
-                f"Statement {number} (line {statement.line}) failed: {error}",
-                remedy=error.hint or "Nothing of this block was kept.",
-            ) from error
+    profile = str(configuration.get("data_provider_profile") or "default")
+    path = Path(kwargs["repo_path"]) / "io_config.yaml"
+    return Postgres.with_config(ConfigFileLoader(path, profile, config=read_profile(path, profile, environ)))
 
 
-def _mentions(text: str, number: int) -> bool:
-    return re.search(rf"\bdf_{number}\b", text) is not None
+def _bare(kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in kwargs.items() if name not in ("logger", "context")}
+
+
+def _upstream_tables(
+    database: Postgres, text: str, inputs: Inputs, configuration: Mapping[str, Any], kwargs: Mapping[str, Any]
+) -> dict[str, str]:
+    """The names df_1, df_2, … that the query mentions, each as the table into which its upstream was exported."""
+    tables: dict[str, str] = {}
+    for number in sorted({int(found) for found in _UPSTREAM.findall(text)}):
+        if not 1 <= number <= len(inputs):
+            raise SqlBlockFault(
+                f"The query mentions df_{number}, but the block has {len(inputs)} upstream blocks.",
+                remedy="df_1 is the first of upstream_blocks.",
+            )
+        uuid, outputs = list(inputs.items())[number - 1]
+        tables[f"df_{number}"] = _exported(database, uuid, outputs, configuration, kwargs)
+    return tables
+
+
+def _exported(
+    database: Postgres, uuid: str, outputs: Sequence[Any], configuration: Mapping[str, Any], kwargs: Mapping[str, Any]
+) -> str:
+    if not outputs:
+        raise SqlBlockFault(f"The upstream block {uuid} has no output to query.")
+    asked = (configuration.get("upstream_block_configuration") or {}).get(uuid) or {}
+    table = asked.get("table_name") or _table_name(kwargs["pipeline_uuid"], uuid)
+    schema = _schema(database, configuration)
+    value = outputs[0] if len(outputs) == 1 else list(outputs)
+    # Names stay as they are in the frame but for case, so that the query can speak of them.
+    database.export(value, schema, table, if_exists="replace", verbose=False)
+    return quoted(schema, table.lower())
 
 
 def _table_name(pipeline: str, block: str) -> str:
-    return re.sub(r"\W+", "_", f"{pipeline}_{block}_v1").lower()
+    return fitting(clean_name(f"{pipeline}_{block}_v1", allow_reserved=True))
+
+
+def _schema(database: Postgres, configuration: Mapping[str, Any]) -> str:
+    return str(configuration.get("data_provider_schema") or database.default_schema())
+
+
+def _table(
+    database: Postgres,
+    statements: Sequence[Statement],
+    configuration: Mapping[str, Any],
+    kwargs: Mapping[str, Any],
+    limit: int,
+) -> list[Any]:
+    """The query's rows in the block's table, and the table's rows as the output."""
+    if len(statements) > 1:
+        raise SqlBlockFault(
+            f"The SQL block {kwargs['block_uuid']} has {len(statements)} statements; the second is on line "
+            f"{statements[1].line}.",
+            line=statements[1].line,
+            remedy="Keep one query, or set use_raw_sql: true.",
+        )
+    schema = _schema(database, configuration)
+    own = _table_name(kwargs["pipeline_uuid"], kwargs["block_uuid"])
+    table = str(configuration.get("data_provider_table") or own)
+    policy = configuration.get("export_write_policy") or ExportWritePolicy.APPEND
+    with _Told(statements[0]):
+        database.export(
+            None, schema, table, str(policy), query_string=statements[0].text, case_sensitive=True, verbose=False
+        )
+    return [database.sample(schema, table, limit)]
+
+
+def _raw(database: Postgres, statements: Sequence[Statement], limit: int) -> list[Any]:
+    """All statements in one transaction; the rows of the last one that gives any."""
+    output: list[Any] = []
+    for statement in statements:
+        with _Told(statement):
+            frame = database.rows_of(statement.text, limit)
+        output = output if frame is None else [frame]
+    database.commit()
+    return output
+
+
+class _Told:
+    """Tells of an error in a statement with its number, its line and what Postgres said."""
+
+    def __init__(self, statement: Statement) -> None:
+        self._statement = statement
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if not isinstance(error, QueryFault | ConnectorFault):
+            return
+        line = self._statement.line + _lines_before(error.__cause__, self._statement.text)
+        message = f"Statement {self._statement.number}, line {line}: {error.message}"
+        raise SqlBlockFault(message, line=line, remedy=error.remedy) from error
+
+
+def _lines_before(error: BaseException | None, text: str) -> int:
+    """How many lines into the statement Postgres found the error."""
+    position = getattr(error, "position", None) if isinstance(error, asyncpg.PostgresError) else None
+    return text.count("\n", 0, int(position) - 1) if position else 0

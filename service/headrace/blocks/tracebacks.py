@@ -44,10 +44,11 @@ def _strip(told: traceback.TracebackException, own_root: str, seen: set[int]) ->
 
 def _without_ours(stack: Iterable[traceback.FrameSummary], own_root: str) -> list[traceback.FrameSummary]:
     kept: list[traceback.FrameSummary] = []
+    driving = True
     for frame in stack:
-        if frame.filename.startswith(own_root):
-            continue
-        if not kept and frame.filename.startswith(_ASYNCIO):
-            continue  # what drives an `async def` block
-        kept.append(frame)
+        ours = frame.filename.startswith(own_root)
+        # asyncio's frames right after ours are those that drive an `async def` block.
+        driving = ours or (driving and frame.filename.startswith(_ASYNCIO))
+        if not driving:
+            kept.append(frame)
     return kept

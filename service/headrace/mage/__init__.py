@@ -1,7 +1,5 @@
 """The names `mage_ai.*` that existing block files import, each a thin alias of ours."""
 
-from __future__ import annotations
+from headrace.mage.hook import install
 
-
-def install() -> None:
-    """Make the names importable in this process."""
+__all__ = ["install"]

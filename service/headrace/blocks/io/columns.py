@@ -1,201 +1,277 @@
-"""Turns a frame into Arrow columns that Postgres can store without changing a value, or tells which value it cannot."""
+"""Columns of a frame as Postgres takes them: which type each gets, and its values as Arrow, batch by batch.
+
+A value that Postgres cannot hold is an error that names column and row; nothing is changed in silence.
+"""
 
 from __future__ import annotations
 
+import datetime
+import decimal
 import json
-import re
-from collections.abc import Mapping, Sequence
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from headrace.domain.errors import HeadraceError
-
-RESERVED = frozenset((
-    "all", "analyse", "analyze", "and", "any", "array", "as", "asc", "asymmetric", "authorization", "binary",
-    "both", "case", "cast", "check", "collate", "collation", "column", "concurrently", "constraint", "create",
-    "cross", "current_catalog", "current_date", "current_role", "current_schema", "current_time",
-    "current_timestamp", "current_user", "default", "deferrable", "desc", "distinct", "do", "else", "end",
-    "except", "false", "fetch", "for", "foreign", "freeze", "from", "full", "grant", "group", "having", "ilike",
-    "in", "initially", "inner", "intersect", "into", "is", "isnull", "join", "lateral", "leading", "left", "like",
-    "limit", "localtime", "localtimestamp", "natural", "not", "notnull", "null", "offset", "on", "only", "or",
-    "order", "outer", "overlaps", "placing", "primary", "references", "returning", "right", "select",
-    "session_user", "similar", "some", "symmetric", "table", "tablesample", "then", "to", "trailing", "true",
-    "type", "union", "unique", "user", "using", "variadic", "verbose", "when", "where", "window", "with",
-))  # fmt: skip
-"""Words that get a `_` before them as column names."""
+from headrace.blocks.io.base import ConnectorFault
+from headrace.blocks.io.numeric import numeric_bytes
 
 
-class ValueNotStorable(HeadraceError):
-    """A value of a frame cannot be stored in a table without changing it."""
+class UnstorableValue(ConnectorFault):
+    """A value of a frame that its column in Postgres cannot hold. `row` is the row's label in the frame's index."""
 
-    code = "value-not-storable"
+    code = "unstorable-value"
 
-
-class ColumnNamesClash(HeadraceError):
-    """Two columns of a frame would have the same name in the table."""
-
-    code = "column-names-clash"
-
-
-def quoted(name: str) -> str:
-    """An identifier as SQL wants it, whatever characters it has."""
-    return '"' + name.replace('"', '""') + '"'
+    def __init__(self, column: str, row: Any, position: int, why: str) -> None:
+        super().__init__(
+            f"Column {column}, row {row} (number {position} from 0): {why}.",
+            remedy="Change the value, or convert the column to one type before the export.",
+        )
+        self.column = column
+        self.row = row
+        self.position = position
 
 
-def column_names(names: Sequence[Any], *, clean: bool, keep_case: bool, allow_reserved: bool) -> list[str]:
-    """The table's names for a frame's columns. Raises ColumnNamesClash."""
-    made = [_clean(str(name), keep_case, allow_reserved) if clean else str(name) for name in names]
-    for position, name in enumerate(made):
-        if name in made[:position]:
-            first = names[made.index(name)]
-            raise ColumnNamesClash(
-                f"Columns {first!r} and {names[position]!r} would both be named {name}.", remedy="Rename one of them."
-            )
-    return made
+@dataclass(frozen=True)
+class Kind:
+    """How values of one sort travel: the type in Postgres, the type in Arrow, and how a cell becomes that."""
+
+    sql: str
+    arrow: Any
+    cell: Callable[[Any], Any] | None = None
+    """Turns one Python value into what `arrow` takes; None where Arrow converts whole columns itself."""
 
 
-def _clean(name: str, keep_case: bool, allow_reserved: bool) -> str:
-    cleaned = re.sub(r"\W+", "_", name.strip())
-    cleaned = cleaned if keep_case else cleaned.lower()
-    if cleaned[:1].isdigit():
-        cleaned = f"letter_{cleaned}"
-    return f"_{cleaned}" if cleaned.lower() in RESERVED and not allow_reserved else cleaned
+@dataclass(frozen=True)
+class Column:
+    """A column to be written: the label it has in the frame, the name it gets in the table, and its kind."""
+
+    label: Any
+    name: str
+    kind: Kind
+    position: int
 
 
-def storable_table(frame: pd.DataFrame, names: Sequence[str]) -> tuple[pa.Table, dict[str, str]]:
-    """The frame as an Arrow table and the SQL type of each column. Raises ValueNotStorable with column and row."""
-    columns, types = [], {}
-    for position, name in enumerate(names):
-        array, types[name] = _column(frame.iloc[:, position], name)
-        columns.append(array)
-    return pa.table(columns, names=list(names)), types
+RAW = pa.binary()
+"""Bytes that go into the binary COPY as they are: how types travel that the encoder does not know."""
+
+TEXT = Kind("text", pa.large_string())
+PLAIN: dict[Any, Kind] = {
+    pa.null(): TEXT,
+    pa.bool_(): Kind("boolean", pa.bool_()),
+    pa.int8(): Kind("smallint", pa.int16()),
+    pa.uint8(): Kind("smallint", pa.int16()),
+    pa.int16(): Kind("smallint", pa.int16()),
+    pa.uint16(): Kind("integer", pa.int32()),
+    pa.int32(): Kind("integer", pa.int32()),
+    pa.uint32(): Kind("bigint", pa.int64()),
+    pa.int64(): Kind("bigint", pa.int64()),
+    pa.uint64(): Kind("numeric", pa.uint64()),
+    pa.float16(): Kind("real", pa.float32()),
+    pa.float32(): Kind("real", pa.float32()),
+    pa.float64(): Kind("double precision", pa.float64()),
+    pa.string(): Kind("text", pa.string()),
+    pa.large_string(): TEXT,
+    pa.string_view(): TEXT,
+    pa.binary(): Kind("bytea", pa.binary()),
+    pa.large_binary(): Kind("bytea", pa.large_binary()),
+    pa.date32(): Kind("date", pa.date32()),
+    pa.date64(): Kind("date", pa.date32()),
+}
+"""Arrow's types to ours, where nothing depends on the type's parameters."""
+
+TIME = Kind("time", pa.time64("us"))
+INTERVAL = Kind("interval", pa.duration("us"))
 
 
-def _column(series: pd.Series[Any], name: str) -> tuple[Any, str]:
-    if isinstance(series.dtype, pd.CategoricalDtype):
-        series = series.astype(series.cat.categories.dtype)
+def _as_numeric(value: Any) -> bytes:
+    return numeric_bytes(value if isinstance(value, decimal.Decimal) else decimal.Decimal(value))
+
+
+def _as_jsonb(value: Any) -> bytes:
+    return b"\x01" + json.dumps(value, allow_nan=False, default=_json_value, ensure_ascii=False).encode()
+
+
+def _json_value(value: Any) -> Any:
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    if isinstance(value, datetime.date | datetime.time):
+        return value.isoformat()
+    if isinstance(value, uuid.UUID):
+        return str(value)
+    raise TypeError(f"a {type(value).__name__} has no form in JSON")
+
+
+def _as_list(value: Any) -> list[Any]:
+    items: list[Any] = value.tolist() if isinstance(value, np.ndarray) else list(value)
+    return items
+
+
+NUMERIC = Kind("numeric", RAW, _as_numeric)
+JSONB = Kind("jsonb", RAW, _as_jsonb)
+UUID = Kind("uuid", RAW, lambda value: value.bytes)
+
+
+def kind_of(series: pd.Series[Any], column: str) -> Kind:
+    """The kind of a column's values, by its dtype; an object column's by its values. Raises UnstorableValue."""
     if series.dtype == object:
-        return _object_column(series, name)
+        return _kind_of_objects(series, column)
     try:
-        array = pa.array(series, from_pandas=True)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
-        raise ValueNotStorable(f"Column {name}: {error}", remedy="Convert the column before exporting it.") from error
-    return _typed(array, name, series)
+        found = _kind_of_arrow(pa.array(series.iloc[:0], from_pandas=True).type)
+    except (pa.ArrowException, NotImplementedError, TypeError, ValueError):
+        found = None
+    if found is None:
+        raise ConnectorFault(
+            f"Column {column} has dtype {series.dtype}, for which Postgres has no type.",
+            remedy="Convert it first, to text for one: df[column].astype(str).",
+        )
+    return found
 
 
-def _typed(array: Any, name: str, series: pd.Series[Any]) -> tuple[Any, str]:
-    kind = array.type
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
-        return _text(array, name, series), "text"
+def _kind_of_arrow(kind: Any) -> Kind | None:
+    if pa.types.is_dictionary(kind):
+        return _kind_of_arrow(kind.value_type)
     if pa.types.is_timestamp(kind):
-        return _microseconds(array, name, series), "timestamptz" if kind.tz else "timestamp"
+        return Kind("timestamptz" if kind.tz else "timestamp", pa.timestamp("us", kind.tz))
     if pa.types.is_duration(kind):
-        return array.cast(pa.duration("us")), "interval"
-    if pa.types.is_uint64(kind):
-        return _numeric_text(array), "numeric"
-    if pa.types.is_unsigned_integer(kind):
-        wider = pa.int32() if kind.bit_width < 32 else pa.int64()
-        return array.cast(wider), "integer" if kind.bit_width < 32 else "bigint"
-    for test, cast, sql in _PLAIN:
-        if test(kind):
-            return (array if cast is None else array.cast(cast)), sql
-    return _json(array.to_pylist(), name, series)
+        return INTERVAL
+    if pa.types.is_time(kind):
+        return TIME
+    if pa.types.is_decimal(kind):
+        return NUMERIC
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        return _kind_of_list(kind.value_type)
+    return JSONB if pa.types.is_nested(kind) else PLAIN.get(kind)
 
 
-_PLAIN: list[tuple[Any, Any, str]] = [
-    (pa.types.is_boolean, None, "boolean"),
-    (pa.types.is_int8, pa.int16(), "smallint"),
-    (pa.types.is_int16, None, "smallint"),
-    (pa.types.is_int32, None, "integer"),
-    (pa.types.is_int64, None, "bigint"),
-    (pa.types.is_float16, pa.float32(), "real"),
-    (pa.types.is_float32, None, "real"),
-    (pa.types.is_float64, None, "double precision"),
-    (pa.types.is_date32, None, "date"),
-    (pa.types.is_binary, None, "bytea"),
-    (pa.types.is_null, pa.string(), "text"),
-]
+def _kind_of_list(items: Any) -> Kind:
+    kind = PLAIN.get(items)
+    if kind is None or kind.sql == "numeric" or pa.types.is_null(items):
+        return JSONB
+    return Kind(f"{kind.sql}[]", pa.list_(kind.arrow), _as_list)
 
 
-def _text(array: Any, name: str, series: pd.Series[Any]) -> Any:
-    array = array.cast(pa.large_string()).cast(pa.string()) if array.nbytes < 2**31 else array
-    found = pc.index(pc.fill_null(pc.match_substring(array, "\0"), False), True).as_py()
-    if found >= 0:
-        raise ValueNotStorable(
-            f"Column {name}, row {series.index[found]!r}: the text holds a NUL character, which Postgres cannot store.",
-            remedy="Remove it, for instance with .str.replace.",
-        )
-    return array
+INFERRED: dict[str, Kind] = {
+    "empty": TEXT,
+    "string": TEXT,
+    "floating": PLAIN[pa.float64()],
+    "mixed-integer-float": PLAIN[pa.float64()],
+    "boolean": PLAIN[pa.bool_()],
+    "date": PLAIN[pa.date32()],
+    "time": TIME,
+    "bytes": PLAIN[pa.binary()],
+    "decimal": NUMERIC,
+    "timedelta": INTERVAL,
+}
+"""What pandas sees in an object column to our kinds, where the values need no second look."""
 
 
-def _microseconds(array: Any, name: str, series: pd.Series[Any]) -> Any:
-    target = pa.timestamp("us", tz=array.type.tz)
+def _kind_of_objects(series: pd.Series[Any], column: str) -> Kind:
+    seen = pd.api.types.infer_dtype(series, skipna=True)
+    if seen in INFERRED:
+        return INFERRED[seen]
+    present = series[series.notna().to_numpy()]
+    if seen == "integer":
+        return NUMERIC if _too_wide(present) else PLAIN[pa.int64()]
+    if seen == "datetime":
+        return _kind_of_datetimes(present, column)
+    return _kind_of_one_type(present, series, column)
+
+
+def _too_wide(values: pd.Series[Any]) -> bool:
+    return bool(max(values) > 2**63 - 1 or min(values) < -(2**63))
+
+
+def _kind_of_datetimes(values: pd.Series[Any], column: str) -> Kind:
+    zoned = [value.tzinfo is not None for value in values]
+    if any(zoned) and not all(zoned):
+        position = zoned.index(not zoned[0])
+        raise _unlike(values, values, position, column, "a time with a time zone beside times without")
+    return Kind("timestamptz", pa.timestamp("us", "UTC")) if any(zoned) else Kind("timestamp", pa.timestamp("us"))
+
+
+def _kind_of_one_type(present: pd.Series[Any], series: pd.Series[Any], column: str) -> Kind:
+    values = list(present)
+    first = type(values[0])
+    for position, value in enumerate(values):
+        if type(value) is not first:
+            told = f"a {type(value).__name__} ({value!r:.60}) in a column that began with {first.__name__}"
+            raise _unlike(present, series, position, column, told)
+    if issubclass(first, uuid.UUID):
+        return UUID
+    if issubclass(first, dict):
+        return JSONB
+    if issubclass(first, list | tuple | np.ndarray):
+        return _kind_of_lists(values)
+    raise _unlike(present, series, 0, column, f"a {first.__name__} has no type in Postgres")
+
+
+def _kind_of_lists(values: Sequence[Any]) -> Kind:
     try:
-        return array.cast(target)
-    except pa.ArrowInvalid as error:
-        nanoseconds = pc.fill_null(pc.nanosecond(array), 0)
-        row = pc.index(pc.not_equal(nanoseconds, 0), True).as_py()
-        raise ValueNotStorable(
-            f"Column {name}, row {series.index[max(row, 0)]!r}: {series.iloc[max(row, 0)]} is finer than the "
-            "microseconds that Postgres keeps.",
-            remedy="Round it, for instance with .dt.round('us').",
-        ) from error
+        return _kind_of_list(pa.array([_as_list(value) for value in values]).type.value_type)
+    except (pa.ArrowException, TypeError, ValueError, OverflowError):
+        return JSONB
 
 
-def _numeric_text(array: Any) -> Any:
-    return array.cast(pa.string())
+def _unlike(present: pd.Series[Any], series: pd.Series[Any], nth: int, column: str, why: str) -> UnstorableValue:
+    position = int(np.flatnonzero(series.notna().to_numpy())[nth])
+    return UnstorableValue(column, present.index[nth], position, why)
 
 
-def _object_column(series: pd.Series[Any], name: str) -> tuple[Any, str]:
-    """Object columns by what they hold; a mix of kinds is refused, never guessed at."""
-    values = series.tolist()
-    kinds = {type(value) for value in values if value is not None and not _missing(value)}
-    if kinds <= {dict, list}:
-        return _json(values, name, series) if kinds else (pa.nulls(len(values), pa.string()), "text")
-    if len(kinds) > 1:
-        first = next(type(value) for value in values if not _missing(value))
-        row = next(n for n, value in enumerate(values) if not _missing(value) and type(value) is not first)
-        raise ValueNotStorable(
-            f"Column {name}, row {series.index[row]!r}: the column holds {first.__name__} and then "
-            f"{type(values[row]).__name__} ({values[row]!r}).",
-            remedy="Convert the column to one type before exporting it.",
-        )
-    (kind,) = kinds
-    given = [None if _missing(value) else value for value in values]
-    if kind.__name__ in ("Decimal", "UUID"):
-        return pa.array([None if v is None else str(v) for v in given], pa.string()), (
-            "numeric" if kind.__name__ == "Decimal" else "uuid"
-        )
+def arrow_of(series: pd.Series[Any], column: Column, start: int) -> Any:
+    """A batch's values as an Arrow array; `start` is the number of its first row. Raises UnstorableValue."""
+    kind = column.kind
     try:
-        array = pa.array(given)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
-        raise ValueNotStorable(f"Column {name}: {error}", remedy="Convert the column before exporting it.") from error
-    return _typed(array, name, series)
+        if kind.cell is not None:
+            return pa.array([_cell(kind.cell, value) for value in _cells(series)], kind.arrow)
+        return _converted(series, kind.arrow)
+    except (pa.ArrowException, ArithmeticError, TypeError, ValueError):
+        raise _first_bad(series, column, start) from None
 
 
-def _missing(value: Any) -> bool:
+def _cells(series: pd.Series[Any]) -> Sequence[Any]:
+    if series.dtype == object:
+        return list(series)
+    values: list[Any] = pa.array(series, from_pandas=True).to_pylist()
+    return values
+
+
+def _cell(cell: Callable[[Any], Any], value: Any) -> Any:
+    return None if _is_missing(value) else cell(value)
+
+
+def _is_missing(value: Any) -> bool:
     return value is None or value is pd.NA or value is pd.NaT or (isinstance(value, float) and value != value)
 
 
-def _json(values: list[Any], name: str, series: pd.Series[Any]) -> tuple[Any, str]:
-    texts: list[str | None] = []
-    for row, value in enumerate(values):
+def _converted(series: pd.Series[Any], kind: Any) -> Any:
+    if series.dtype == object:
+        return pa.array(series, kind, from_pandas=True)
+    values = pa.array(series, from_pandas=True)
+    if isinstance(values, pa.ChunkedArray):
+        values = values.combine_chunks()
+    if pa.types.is_dictionary(values.type):
+        values = values.dictionary_decode()
+    return values if values.type == kind else values.cast(kind)
+
+
+def _first_bad(series: pd.Series[Any], column: Column, start: int) -> UnstorableValue:
+    for place in range(len(series)):
+        one = series.iloc[place : place + 1]
         try:
-            text = None if _missing(value) else json.dumps(value, allow_nan=False)
-        except (TypeError, ValueError) as error:
-            raise ValueNotStorable(
-                f"Column {name}, row {series.index[row]!r}: {error}.", remedy="Make it plain JSON values."
-            ) from error
-        if text is not None and "\\u0000" in text:
-            raise ValueNotStorable(
-                f"Column {name}, row {series.index[row]!r}: the value holds a NUL character.", remedy="Remove it."
-            )
-        texts.append(text)
-    return pa.array(texts, pa.string()), "jsonb"
+            if column.kind.cell is not None:
+                pa.array([_cell(column.kind.cell, value) for value in _cells(one)], column.kind.arrow)
+            else:
+                _converted(one, column.kind.arrow)
+        except (pa.ArrowException, ArithmeticError, TypeError, ValueError) as error:
+            why = f"{one.iloc[0]!r:.80} cannot be stored as {column.kind.sql} ({_short(error)})"
+            return UnstorableValue(str(column.label), one.index[0], start + place, why)
+    return UnstorableValue(str(column.label), series.index[0], start, "the values from here on cannot be stored")
 
 
-BY_TEXT: Mapping[str, str] = {"numeric": "numeric", "uuid": "uuid", "jsonb": "jsonb"}
-"""SQL types that travel as text and are cast on arrival."""
+def _short(error: BaseException) -> str:
+    return str(error).splitlines()[0].rstrip(".")[:200]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from headrace.blocks.context import get_repo_path
+from headrace.blocks.io.base import ConnectorFault
 from headrace.blocks.io_config import read_profile
 
 
@@ -16,6 +17,7 @@ class ConfigKey(StrEnum):
     """Names of settings."""
 
     POSTGRES_CONNECT_TIMEOUT = "POSTGRES_CONNECT_TIMEOUT"
+    POSTGRES_CONNECTION_METHOD = "POSTGRES_CONNECTION_METHOD"
     POSTGRES_DBNAME = "POSTGRES_DBNAME"
     POSTGRES_HOST = "POSTGRES_HOST"
     POSTGRES_PASSWORD = "POSTGRES_PASSWORD"  # noqa: S105 - a setting's name
@@ -43,6 +45,9 @@ class ConfigLoader:
         return str(key) in self.config
 
     def __getitem__(self, key: str) -> Any:
+        if not self.contains(key):
+            known = ", ".join(self.config) if len(self.config) < 40 else "too many to list"
+            raise ConnectorFault(f"{self} has no setting {key}.", remedy=f"Its settings: {known or 'none'}.")
         return self.config[str(key)]
 
 
@@ -54,7 +59,11 @@ class ConfigFileLoader(ConfigLoader):
     ) -> None:
         path = Path(filepath) if filepath is not None else Path(get_repo_path()) / "io_config.yaml"
         super().__init__(config if config is not None else read_profile(path, str(profile), os.environ))
-        self.profile = profile
+        self.filepath = path
+        self.profile = str(profile)
+
+    def __str__(self) -> str:
+        return f"Profile {self.profile} in {self.filepath}"
 
 
 class EnvironmentVariableLoader(ConfigLoader):
@@ -62,3 +71,6 @@ class EnvironmentVariableLoader(ConfigLoader):
 
     def __init__(self) -> None:
         super().__init__(os.environ)
+
+    def __str__(self) -> str:
+        return "The environment"

@@ -1,65 +1,152 @@
-"""Frames in local files."""
+"""Tables in files: CSV, JSON and Parquet; Excel, HDF5 and XML where the packages that pandas needs are there."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from headrace.blocks.io.base import FileFormat
-from headrace.domain.errors import HeadraceError
+from headrace.blocks.context import get_repo_path
+from headrace.blocks.io.base import ConnectorFault, FileFormat, Told
 
-
-class UnknownFormat(HeadraceError):
-    """A file's format is none that can be read or written here."""
-
-    code = "unknown-file-format"
+_ENDINGS = {
+    "csv": FileFormat.CSV,
+    "tsv": FileFormat.CSV,
+    "json": FileFormat.JSON,
+    "jsonl": FileFormat.JSON,
+    "parquet": FileFormat.PARQUET,
+    "pq": FileFormat.PARQUET,
+    "h5": FileFormat.HDF5,
+    "hdf5": FileFormat.HDF5,
+    "hdf": FileFormat.HDF5,
+    "xml": FileFormat.XML,
+    "xlsx": FileFormat.EXCEL,
+    "xls": FileFormat.EXCEL,
+}
+_PACKED = ("gz", "bz2", "zip", "xz", "zst")
 
 
 class FileIO:
-    """Loads frames from files and exports them; the format is told, or taken from the file's extension."""
+    """Reads and writes tables in files. A relative path is taken from the project's folder."""
 
-    def __init__(self, **_: Any) -> None:
-        return
+    def __init__(self, verbose: bool = True, **_: Any) -> None:
+        self._told = Told(type(self).__name__, verbose)
 
-    def load(self, filepath: str | os.PathLike[str], format: str | None = None, **options: Any) -> pd.DataFrame:
-        """A frame from a csv, json or parquet file; `options` go to the pandas function."""
-        readers: dict[FileFormat, Any] = {
-            FileFormat.CSV: pd.read_csv,
-            FileFormat.JSON: pd.read_json,
-            FileFormat.PARQUET: pd.read_parquet,
-        }
-        frame: pd.DataFrame = readers[_format(filepath, format)](filepath, **options)
-        return frame
+    def load(
+        self,
+        filepath: str | os.PathLike[str] | None = None,
+        format: FileFormat | str | None = None,
+        file_directories: Sequence[str | os.PathLike[str]] | None = None,
+        limit: int | None = None,
+        **options: Any,
+    ) -> pd.DataFrame:
+        """The table in a file (or, one below the other, in all files of folders); `options` go to pandas' reader."""
+        paths = [_path(filepath)] if filepath is not None else _files(file_directories or ())
+        with self._told.step(f"Loading data frame from '{', '.join(map(str, paths))}'"):
+            frames = [_read(path, _format(path, format), options) for path in paths]
+        frame = frames[0] if len(frames) == 1 else pd.concat(frames)
+        return frame if limit is None else frame.head(limit)
 
     def export(
-        self, df: pd.DataFrame, filepath: str | os.PathLike[str], format: str | None = None, **options: Any
+        self,
+        df: pd.DataFrame,
+        filepath: str | os.PathLike[str],
+        format: FileFormat | str | None = None,
+        **options: Any,
     ) -> None:
-        """Write a frame; folders on the way are made. CSV files carry no index unless asked to."""
-        kind = _format(filepath, format)
-        Path(filepath).parent.mkdir(parents=True, exist_ok=True)
-        match kind:
-            case FileFormat.CSV:
-                df.to_csv(filepath, **{"index": False, **options})
-            case FileFormat.JSON:
-                df.to_json(filepath, **options)
-            case FileFormat.PARQUET:
-                df.to_parquet(filepath, **options)
+        """Write a table into a file; `options` go to pandas' writer. Readers see the old file or the new one, whole."""
+        path = _path(filepath)
+        kind = _format(path, format)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # The name keeps its ending: pandas chooses the compression by it.
+        beside = path.with_name(f".{os.getpid()}-{path.name}")
+        with self._told.step(f"Exporting data frame to '{path}'"):
+            try:
+                _write(df, beside, kind, options)
+                beside.replace(path)
+            finally:
+                beside.unlink(missing_ok=True)
 
     def exists(self, filepath: str | os.PathLike[str]) -> bool:
-        """Whether the file is there."""
-        return Path(filepath).exists()
+        """Whether there is such a file."""
+        return _path(filepath).exists()
 
 
-def _format(filepath: str | os.PathLike[str], given: str | None) -> FileFormat:
-    name = str(given or "").lower() or next(
-        (suffix[1:].lower() for suffix in reversed(Path(filepath).suffixes) if suffix[1:].lower() in set(FileFormat)),
-        "",
+def _path(given: str | os.PathLike[str]) -> Path:
+    return Path(get_repo_path()) / given
+
+
+def _files(folders: Sequence[str | os.PathLike[str]]) -> list[Path]:
+    files = [path for folder in folders for path in sorted(_path(folder).iterdir()) if path.is_file()]
+    if not files:
+        raise ConnectorFault("There is no file to load.", remedy="Give a filepath, or folders that have files.")
+    return files
+
+
+def _format(path: Path, given: FileFormat | str | None) -> FileFormat:
+    if given is not None:
+        return _named(str(given).lower())
+    endings = [ending.lstrip(".").lower() for ending in path.suffixes]
+    ending = endings[-2] if len(endings) > 1 and endings[-1] in _PACKED else (endings or [""])[-1]
+    return _named(ending)
+
+
+def _named(name: str) -> FileFormat:
+    found = _ENDINGS.get(name) or next((item for item in FileFormat if name in (item.value, item.name.lower())), None)
+    if found is None:
+        known = ", ".join(FileFormat)
+        raise ConnectorFault(f"No known format: {name or 'the file has no ending'}.", remedy=f"Give one of: {known}.")
+    return found
+
+
+def _read(path: Path, kind: FileFormat, options: Mapping[str, Any]) -> pd.DataFrame:
+    more = {"lines": True} if ".jsonl" in path.suffixes else {"sep": "\t"} if ".tsv" in path.suffixes else {}
+    try:
+        frame: pd.DataFrame = _READERS[kind](path, **{**more, **options})
+    except ImportError as error:
+        raise _lacking(kind, error) from error
+    except FileNotFoundError:
+        raise ConnectorFault(f"There is no file {path}.") from None
+    return frame
+
+
+def _write(df: pd.DataFrame, path: Path, kind: FileFormat, options: Mapping[str, Any]) -> None:
+    defaults: dict[FileFormat, dict[str, Any]] = {
+        FileFormat.CSV: {"index": False, **({"sep": "\t"} if ".tsv" in path.suffixes else {})},
+        FileFormat.JSON: {"orient": "records", **({"lines": True} if ".jsonl" in path.suffixes else {})},
+        FileFormat.EXCEL: {"index": False},
+        FileFormat.XML: {"index": False},
+        FileFormat.HDF5: {"key": "table"},
+    }
+    try:
+        _WRITERS[kind](df, path, **{**defaults.get(kind, {}), **options})
+    except ImportError as error:
+        raise _lacking(kind, error) from error
+
+
+def _lacking(kind: FileFormat, error: ImportError) -> ConnectorFault:
+    return ConnectorFault(
+        f"{kind.name} files need a package that is not installed: {error}.",
+        remedy="Install it where Headrace runs, or use csv, json or parquet.",
     )
-    if name not in set(FileFormat):
-        raise UnknownFormat(
-            f"{filepath}: the format {name or 'of this file'} is not known.", remedy=f"Use {', '.join(FileFormat)}."
-        )
-    return FileFormat(name)
+
+
+_READERS: dict[FileFormat, Callable[..., Any]] = {
+    FileFormat.CSV: pd.read_csv,
+    FileFormat.JSON: pd.read_json,
+    FileFormat.PARQUET: pd.read_parquet,
+    FileFormat.HDF5: pd.read_hdf,
+    FileFormat.XML: pd.read_xml,
+    FileFormat.EXCEL: pd.read_excel,
+}
+_WRITERS: dict[FileFormat, Callable[..., Any]] = {
+    FileFormat.CSV: pd.DataFrame.to_csv,
+    FileFormat.JSON: pd.DataFrame.to_json,
+    FileFormat.PARQUET: pd.DataFrame.to_parquet,
+    FileFormat.HDF5: pd.DataFrame.to_hdf,
+    FileFormat.XML: pd.DataFrame.to_xml,
+    FileFormat.EXCEL: pd.DataFrame.to_excel,
+}

@@ -1,192 +1,196 @@
-"""Postgres for blocks: frames in by binary COPY, frames out with their types kept."""
+"""Postgres for blocks: synchronous, with Mage's methods.
+
+Statements run in one transaction until `commit()`. `export` commits. What is not committed when the connection closes
+is undone, and the block's log says so.
+"""
 
 from __future__ import annotations
 
-import asyncio
-import sys
-import threading
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+import logging
+import re
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from functools import partial
+from types import TracebackType
 from typing import Any, TypeVar
-from uuid import uuid4
 
 import asyncpg
 import pandas as pd
-import pgpq
-import pyarrow as pa
 
-from headrace.blocks.io.columns import BY_TEXT, column_names, quoted, storable_table
-from headrace.blocks.io.config import ConfigKey, ConfigLoader
-from headrace.domain.errors import HeadraceError
+from headrace.blocks.io.base import ConnectorFault, ExportWritePolicy, Told
+from headrace.blocks.io.connecting import Address, address_from, connect
+from headrace.blocks.io.copy import columns_of
+from headrace.blocks.io.export import Target, export_frame, export_query
+from headrace.blocks.io.load import load_frame
+from headrace.blocks.io.names import clean_name, quoted
+from headrace.blocks.io.own_loop import OwnLoop
 
 T = TypeVar("T")
-BATCH_ROWS = 32_768
+
+_log = logging.getLogger("headrace.block")
+
+MOST_ROWS = 10_000_000
+_PLACE = re.compile(r"%%|%\((\w+)\)s")
 
 
-class ConnectionFailed(HeadraceError):
-    """A database cannot be reached, or refused the login."""
+class QueryFault(ConnectorFault):
+    """Postgres refused a statement."""
 
-    code = "connection-failed"
-
-
-class NotConnected(HeadraceError):
-    """A connector was used before it was opened, or after it was closed."""
-
-    code = "not-connected"
-
-
-class TableExists(HeadraceError):
-    """An export with if_exists='fail' found its table there."""
-
-    code = "table-exists"
-
-
-class TableMismatch(HeadraceError):
-    """A frame has columns that the table to append to has not."""
-
-    code = "table-mismatch"
+    code = "query-failed"
 
 
 class Postgres:
-    """A connection to one Postgres database, to be used as a context manager by synchronous code.
+    """A connection to one database, opened by `with` or `open()`."""
 
-    `export` commits by itself and is all or nothing; `execute` waits for `commit`.
-    """
-
-    def __init__(self, verbose: bool = True, **settings: Any) -> None:
-        self.settings = {key: value for key, value in settings.items() if value is not None}
-        self.schema = str(self.settings.pop("schema", None) or "public")
-        self.verbose = verbose
+    def __init__(
+        self,
+        dbname: str | None = None,
+        user: str | None = None,
+        password: str | None = None,
+        host: str | None = None,
+        port: int | str | None = None,
+        schema: str | None = None,
+        *,
+        verbose: bool = True,
+        **settings: Any,
+    ) -> None:
+        given = {"DBNAME": dbname, "USER": user, "PASSWORD": password, "HOST": host, "PORT": port, "SCHEMA": schema}
+        more = {name.upper(): value for name, value in settings.items()}
+        self.address: Address = address_from(_Given({f"POSTGRES_{k}": v for k, v in {**more, **given}.items()}))
+        self._told = Told(type(self).__name__, verbose)
+        self._loop: OwnLoop | None = None
         self._connection: Any = None
-        self._transaction: Any = None
-        self._loop: _Loop | None = None
+        self._in_transaction = False
+        self._uncommitted = False
 
     @classmethod
-    def with_config(cls, config: ConfigLoader, **options: Any) -> Postgres:
-        """A connector with the POSTGRES_* settings of a profile."""
-        port, timeout = config.get(ConfigKey.POSTGRES_PORT), config.get(ConfigKey.POSTGRES_CONNECT_TIMEOUT)
+    def with_config(cls, config: Any, **options: Any) -> Postgres:
+        """The database that a loader's settings name."""
+        address = address_from(config)
         return cls(
-            database=config.get(ConfigKey.POSTGRES_DBNAME),
-            user=config.get(ConfigKey.POSTGRES_USER),
-            password=_text(config.get(ConfigKey.POSTGRES_PASSWORD)),
-            host=config.get(ConfigKey.POSTGRES_HOST),
-            port=None if port is None else int(port),
-            schema=config.get(ConfigKey.POSTGRES_SCHEMA),
-            timeout=None if timeout is None else float(timeout),
-            **options,
-        )
+            address.database, address.user, address.password, address.host, address.port, address.schema,
+            connect_timeout=address.timeout, **options,
+        )  # fmt: skip
+
+    def default_schema(self) -> str:
+        """The schema of tables that are named without one."""
+        return self.address.schema
+
+    def open(self) -> None:
+        """Connect. Raises ConnectionRefused at once if that fails."""
+        if self._connection is not None:
+            return
+        with self._told.step("Opening connection to PostgreSQL database"):
+            loop = OwnLoop()
+            try:
+                self._connection = loop.run(connect(self.address, {}))
+            except BaseException:
+                loop.close()
+                raise
+            self._loop = loop
+
+    def close(self) -> None:
+        """Disconnect; what was not committed is rolled back."""
+        loop, connection = self._loop, self._connection
+        self._loop = self._connection = None
+        self._in_transaction = self._uncommitted = False
+        if loop is None:
+            return
+        try:
+            loop.run(_closed(connection))
+        finally:
+            loop.close()
 
     def __enter__(self) -> Postgres:
         self.open()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None and self._uncommitted:
+            _log.warning("What was executed on %s was not committed and is undone: call commit() first.", self.address)
         self.close()
 
     @property
     def conn(self) -> Any:
-        """The asyncpg connection. Raises NotConnected."""
-        if self._connection is None:
-            raise NotConnected("There is no open connection.", remedy="Use the connector in a `with` statement.")
-        return self._connection
+        """The connection itself: this object, whose methods are synchronous. Raises ConnectorFault when not open."""
+        self._open_loop()
+        return self
 
-    def default_schema(self) -> str:
-        """The schema that is meant where none is named."""
-        return self.schema
+    def commit(self) -> None:
+        """Make what was done since the last commit last."""
+        self._end("COMMIT")
 
-    def open(self) -> None:
-        """Connect. Raises ConnectionFailed with host, port, database and user, never the password."""
-        self._say("Postgres initialized\n└─ Opening connection to PostgreSQL database...")
-        self._loop = _Loop()
-        try:
-            self._connection = self._wait(self._connected())
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
-            self._loop.close()
-            where = ", ".join(f"{key} {self.settings.get(key)}" for key in ("host", "port", "database", "user"))
-            raise ConnectionFailed(
-                f"Postgres cannot be reached at {where}: {error}", remedy="Check the profile in io_config.yaml."
-            ) from error
-        self._say("DONE\n")
+    def rollback(self) -> None:
+        """Undo what was done since the last commit."""
+        self._end("ROLLBACK")
 
-    async def _connected(self) -> Any:
-        settings = {"timeout": 10.0, **self.settings}
-        return await asyncpg.connect(**settings, server_settings={"application_name": "headrace-block"})
+    def load(
+        self,
+        query_string: str,
+        limit: int | None = MOST_ROWS,
+        display_query: str | None = None,
+        verbose: bool = True,
+        *,
+        params: Mapping[str, Any] | None = None,
+        exact: bool = False,
+        **_: Any,
+    ) -> pd.DataFrame:
+        """The rows of a query, at most `limit`; see `headrace.blocks.io.load` for the types of columns."""
+        query, arguments = _placed(query_string, params or {})
+        most = MOST_ROWS if limit is None else int(limit)
+        with self._told.step(f"Loading data\n\n{display_query or query_string}\n\n", verbose):
+            return self._in_one(lambda connection: load_frame(connection, query, arguments, most, exact))
 
-    def close(self) -> None:
-        """Close the connection; what was not committed is undone."""
-        if self._loop is None:
-            return
-        connection, self._connection, self._transaction = self._connection, None, None
-        try:
-            if connection is not None:
-                self._wait(connection.close(timeout=5))
-        finally:
-            self._loop.close()
-            self._loop = None
+    def sample(self, schema: str, table: str, size: int = 100_000, **_: Any) -> pd.DataFrame:
+        """At most `size` rows of a table."""
+        return self.load(f"SELECT * FROM {quoted(schema, table)}", limit=size)  # noqa: S608 - quoted
 
-    def load(self, query_string: str, limit: int | None = None, *_: Any, **__: Any) -> pd.DataFrame:
-        """A query's rows as a frame, `limit` of them at most. Integers with nulls are Int64, numeric is float64."""
-        frame = self._wait(self._fetched(query_string.rstrip().rstrip(";")))
-        return frame if limit is None else frame.head(limit)
-
-    async def _fetched(self, query: str, *arguments: Any) -> pd.DataFrame:
-        statement = await self.conn.prepare(query)
-        return frame_of(await statement.fetch(*arguments), statement.get_attributes())
-
-    def sample(self, schema: str, table: str, size: int = 1000, **_: Any) -> pd.DataFrame:
-        """Some rows of a table."""
-        return self.load(f"SELECT * FROM {quoted(schema)}.{quoted(table)} LIMIT {int(size)}")  # noqa: S608 - quoted
-
-    def execute(self, query_string: str, **_: Any) -> None:
-        """Run SQL inside the open transaction; `commit` makes it last."""
-        self._wait(self._in_transaction(query_string))
-
-    async def _in_transaction(self, query: str) -> None:
-        if self._transaction is None:
-            self._transaction = self.conn.transaction()
-            await self._transaction.start()
-        await self.conn.execute(query)
-
-    def execute_query_raw(self, query: str, **_: Any) -> None:
-        """Run SQL as it is and commit it."""
-        self.execute(query)
-        self.commit()
+    def execute(self, query_string: str, **query_vars: Any) -> None:
+        """Run statements in the transaction at hand; `%(name)s` takes the variable `name`, in a single statement."""
+        query, arguments = _placed(query_string, query_vars)
+        with self._told.step(f"Executing query '{query_string}'"):
+            self._change(lambda connection: connection.execute(query, *arguments))
 
     def execute_queries(
-        self, queries: Sequence[str], query_variables: Any = None, commit: bool = False,
-        fetch_query_at_indexes: Sequence[bool] | None = None, **_: Any,
-    ) -> list[Any]:  # fmt: skip
-        """Run several statements in one transaction; frames for those whose flag is set, None for the others."""
-        flags = list(fetch_query_at_indexes or [False] * len(queries))
-        results: list[Any] = []
-        for query, fetch in zip(queries, flags, strict=True):
-            if fetch:
-                results.append(self._wait(self._fetched(query)))
-            else:
-                self.execute(query)
-                results.append(None)
+        self,
+        queries: Sequence[str],
+        query_variables: Sequence[Mapping[str, Any]] | None = None,
+        commit: bool = False,
+        fetch_query_at_indexes: Sequence[int | bool] | None = None,
+        **_: Any,
+    ) -> list[pd.DataFrame | None]:
+        """Run statements one after another; the frames of those at the asked indexes, None for the others."""
+        variables = query_variables or [{}] * len(queries)
+        wanted = _wanted(fetch_query_at_indexes or ())
+        results: list[pd.DataFrame | None] = []
+        for place, (query, values) in enumerate(zip(queries, variables, strict=True)):
+            if place in wanted:
+                results.append(self.load(query, params=values, verbose=False))
+                continue
+            text, arguments = _placed(query, values)
+            self._change(partial(_executed, query=text, arguments=arguments))
+            results.append(None)
         if commit:
             self.commit()
         return results
 
-    def commit(self) -> None:
-        """Make what was executed last."""
-        if self._transaction is not None:
-            transaction, self._transaction = self._transaction, None
-            self._wait(transaction.commit())
+    def execute_query_raw(self, query: str, **_: Any) -> None:
+        """Run a whole text as it is; outside of a transaction, unless one has begun."""
+        self._run(lambda connection: connection.execute(query))
 
-    def rollback(self) -> None:
-        """Undo what was executed since the last commit."""
-        if self._transaction is not None:
-            transaction, self._transaction = self._transaction, None
-            self._wait(transaction.rollback())
+    def rows_of(self, statement: str, limit: int = MOST_ROWS) -> pd.DataFrame | None:
+        """Run one statement of any sort in the transaction at hand; its rows, or None where it gives none."""
+        return self._change(lambda connection: _rows(connection, statement, limit))
 
     def table_exists(self, schema_name: str, table_name: str) -> bool:
-        """Whether a table or view of this name is there."""
-        return bool(self._wait(self.conn.fetchval(_EXISTS, schema_name, table_name)))
+        """Whether there is a table or view of that name."""
+        query = "SELECT to_regclass($1) IS NOT NULL"
+        return bool(self._run(lambda connection: connection.fetchval(query, quoted(schema_name, table_name))))
 
     def export(
         self,
-        df: pd.DataFrame | Mapping[str, Any] | Sequence[Any] | None = None,
+        df: Any = None,
         schema_name: str | None = None,
         table_name: str | None = None,
         if_exists: str = "replace",
@@ -197,245 +201,192 @@ class Postgres:
         auto_clean_name: bool = True,
         case_sensitive: bool = False,
         cascade_on_drop: bool = False,
+        drop_table_on_replace: bool = True,
         overwrite_types: Mapping[str, str] | None = None,
         query_string: str | None = None,
-        unique_constraints: Sequence[str] | None = None,
         unique_conflict_method: str | None = None,
+        unique_constraints: Sequence[str] | None = None,
         **_: Any,
     ) -> None:
-        """Write a frame (or the rows of `query_string`) to a table, in one transaction.
+        """Write a frame, or what a query gives, into a table, and commit.
 
-        `replace` builds the new table beside the old one and swaps them at the end: readers see the old rows until the
-        commit. `append` matches columns by name. `unique_constraints` turns writing into an upsert: conflicting rows
-        are updated (`unique_conflict_method='UPDATE'`) or left as they are. Raises ValueNotStorable naming column and
-        row, TableExists, TableMismatch, ColumnNamesClash.
+        `if_exists`: replace (a new table, which readers see from the commit on), append or fail. Columns go by name.
+        With `unique_constraints` rows that are there already are updated (`unique_conflict_method='UPDATE'`) or left.
+        Raises UnstorableValue with column and row, TableFault, and ConnectorFault.
         """
-        if table_name is None:
-            raise ValueError("export needs a table_name")
-        schema = schema_name or self.schema
-        if query_string is not None:
-            frame = self.load(query_string)
-        else:
-            frame = df if isinstance(df, pd.DataFrame) else pd.DataFrame(df)
-        frame = frame.reset_index() if index else frame
-        names = column_names(
-            list(frame.columns), clean=auto_clean_name, keep_case=case_sensitive, allow_reserved=allow_reserved_words
+        names = _Naming(auto_clean_name, case_sensitive, allow_reserved_words)
+        if not table_name:
+            raise ConnectorFault("export needs a table_name.")
+        target = Target(
+            schema=schema_name or self.default_schema(),
+            table=table_name if case_sensitive else table_name.lower(),
+            policy=_policy(if_exists),
+            cascade=cascade_on_drop,
+            unique=tuple(names.clean(name) for name in unique_constraints or ()),
+            update=str(unique_conflict_method).upper() == "UPDATE",
+            types={str(name): kind for name, kind in (overwrite_types or {}).items()},
         )
-        table, types = storable_table(frame, names)
-        types |= {name: sql for name, sql in (overwrite_types or {}).items() if name in types}
-        job = _Export(
-            self.conn, schema, table_name, table, types, if_exists, cascade_on_drop,
-            tuple(unique_constraints or ()), (unique_conflict_method or "").upper() == "UPDATE",
-        )  # fmt: skip
+        with self._told.step(f"Exporting data to table '{target}'", verbose):
+            self._export(df, target, names, index=index, query=query_string)
         self.commit()
-        if verbose:
-            self._say(f"├─ Exporting data to {schema}.{table_name}...")
-        self._wait(job.run())
-        if verbose:
-            self._say("DONE\n")
 
-    def _wait(self, work: Coroutine[Any, Any, T]) -> T:
-        if self._loop is None:
-            work.close()
-            raise NotConnected("There is no open connection.", remedy="Use the connector in a `with` statement.")
-        return self._loop.wait(work)
-
-    def _say(self, text: str) -> None:
-        if self.verbose:
-            sys.stdout.write(text)
-
-
-_EXISTS = "SELECT to_regclass(format('%I.%I', $1::text, $2::text)) IS NOT NULL"
-
-
-def _text(value: Any) -> str | None:
-    return None if value is None else str(value)
-
-
-class _Loop:
-    """An event loop in a thread of its own, so that synchronous code can wait on it even inside another loop."""
-
-    def __init__(self) -> None:
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="headrace-postgres", daemon=True)
-        self._thread.start()
-
-    def wait(self, work: Coroutine[Any, Any, T]) -> T:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
-
-    def close(self) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
-
-
-class _Export:
-    """One export: the frame goes into a table beside the target, and from there to its place."""
-
-    def __init__(
-        self, connection: Any, schema: str, name: str, table: pa.Table, types: Mapping[str, str], if_exists: str,
-        cascade: bool, unique: tuple[str, ...], update: bool,
-    ) -> None:  # fmt: skip
-        self.connection = connection
-        self.schema, self.name = schema, name
-        self.table, self.types = table, types
-        self.if_exists, self.cascade = if_exists, cascade
-        self.unique, self.update = unique, update
-
-    @property
-    def target(self) -> str:
-        return f"{quoted(self.schema)}.{quoted(self.name)}"
-
-    async def run(self) -> None:
-        async with self.connection.transaction():
-            if not await self.connection.fetchval("SELECT to_regnamespace(quote_ident($1)) IS NOT NULL", self.schema):
-                await self.connection.execute(f"CREATE SCHEMA IF NOT EXISTS {quoted(self.schema)}")
-            exists = await self.connection.fetchval(_EXISTS, self.schema, self.name)
-            if exists and self.if_exists == "fail" and not self.unique:
-                raise TableExists(f"The table {self.schema}.{self.name} is there.", remedy="Use replace or append.")
-            if self.unique:
-                await self._upsert(exists)
-            elif exists and self.if_exists == "append":
-                await self._append()
-            else:
-                await self._replace(exists)
-
-    async def _replace(self, exists: bool) -> None:
-        beside = f"headrace_{uuid4().hex[:20]}"
-        await self._fill(f"{quoted(self.schema)}.{quoted(beside)}", beside, self.schema)
-        if exists:
-            await self.connection.execute(f"DROP TABLE {self.target}{' CASCADE' if self.cascade else ''}")
-        await self.connection.execute(
-            f"ALTER TABLE {quoted(self.schema)}.{quoted(beside)} RENAME TO {quoted(self.name)}"
+    def _export(self, df: Any, target: Target, names: _Naming, *, index: bool, query: str | None) -> None:
+        if query is not None:
+            text = query.strip().rstrip(";")
+            self._atomically(lambda connection: export_query(connection, text, target))
+            return
+        frame = _frame(df, index=index)
+        columns = columns_of(
+            frame,
+            clean=names.auto_clean,
+            case_sensitive=names.case_sensitive,
+            allow_reserved=names.allow_reserved,
+            overwrite=target.types,
         )
+        self._atomically(lambda connection: export_frame(connection, frame, columns, target))
 
-    async def _fill(self, target: str, name: str, schema: str | None, temporary: bool = False) -> None:
-        """Create a table with the frame's columns and copy the frame into it; what travels as text is cast then."""
-        columns = ", ".join(f"{quoted(n)} {'text' if t in BY_TEXT else t}" for n, t in self._arriving())
-        kind = "TEMPORARY TABLE" if temporary else "TABLE"
-        after = " ON COMMIT DROP" if temporary else ""
-        await self.connection.execute(f"CREATE {kind} {target} ({columns}){after}")
-        await self.connection.copy_to_table(name, schema_name=schema, source=self._encoded(), format="binary")
-        casts = [
-            f"ALTER COLUMN {quoted(n)} TYPE {t} USING {quoted(n)}::{t}"
-            for n, t in self.types.items()
-            if (n, t) not in self._arriving() or t in BY_TEXT
-        ]
-        if casts:
-            await self.connection.execute(f"ALTER TABLE {target} {', '.join(casts)}")
+    def _atomically(self, work: Callable[[Any], Coroutine[Any, Any, T]]) -> T:
+        """In the transaction at hand; a failure undoes all of it."""
+        try:
+            return self._in_one(work)
+        except BaseException:
+            self.rollback()
+            raise
 
-    def _arriving(self) -> list[tuple[str, str]]:
-        """Each column with the SQL type in which its values arrive."""
-        return [(name, self.types[name] if self._natural(name) else "text") for name in self.types]
+    def _in_one(self, work: Callable[[Any], Coroutine[Any, Any, T]]) -> T:
+        """Within a transaction, begun now if there is none."""
+        if not self._in_transaction:
+            self._run(lambda connection: connection.execute("BEGIN"))
+            self._in_transaction = True
+        return self._run(work)
 
-    def _natural(self, name: str) -> bool:
-        return self.types[name] in BY_TEXT or self.types[name] in _NATURAL[self.table.schema.field(name).type.id]
+    def _change(self, work: Callable[[Any], Coroutine[Any, Any, T]]) -> T:
+        """Within a transaction that has to be committed."""
+        self._uncommitted = True
+        return self._in_one(work)
 
-    async def _encoded(self) -> AsyncIterator[bytes]:
-        encoder = pgpq.ArrowToPostgresBinaryEncoder(self.table.schema)
-        yield bytes(encoder.write_header())
-        for batch in self.table.to_batches(max_chunksize=BATCH_ROWS):
-            yield bytes(encoder.write_batch(batch))
-        yield bytes(encoder.finish())
+    def _end(self, statement: str) -> None:
+        self._uncommitted = False
+        if self._in_transaction:
+            self._in_transaction = False
+            self._run(lambda connection: connection.execute(statement))
 
-    async def _append(self) -> None:
-        await self._check_columns()
-        await self._fill('"headrace_arrived"', "headrace_arrived", None, temporary=True)
-        await self.connection.execute(self._insert())
+    def _run(self, work: Callable[[Any], Coroutine[Any, Any, T]]) -> T:
+        loop = self._open_loop()
+        try:
+            return loop.run(work(self._connection))
+        except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            raise query_fault(error) from error
 
-    async def _check_columns(self) -> None:
-        rows = await self.connection.fetch(
-            "SELECT column_name FROM information_schema.columns WHERE table_schema = $1 AND table_name = $2",
-            self.schema, self.name,
-        )  # fmt: skip
-        known = {row["column_name"] for row in rows}
-        missing = [name for name in self.types if name not in known]
-        if missing:
-            raise TableMismatch(
-                f"The table {self.schema}.{self.name} has no column {', '.join(missing)}.",
-                remedy="Add the column to the table, or drop it from the frame.",
+    def _open_loop(self) -> OwnLoop:
+        if self._loop is None:
+            raise ConnectorFault(
+                f"There is no open connection to {self.address}.",
+                remedy="Write `with Postgres.with_config(...) as loader:`, or call open() first.",
             )
-
-    def _insert(self) -> str:
-        names = ", ".join(quoted(name) for name in self.types)
-        return f"INSERT INTO {self.target} ({names}) SELECT {names} FROM headrace_arrived"  # noqa: S608 - quoted
-
-    async def _upsert(self, exists: bool) -> None:
-        unique = column_names(self.unique, clean=True, keep_case=False, allow_reserved=False)
-        keys = ", ".join(quoted(name) for name in unique)
-        if not exists:
-            columns = ", ".join(f"{quoted(n)} {t}" for n, t in self.types.items())
-            await self.connection.execute(f"CREATE TABLE {self.target} ({columns}, UNIQUE ({keys}))")
-        await self._check_columns()
-        await self._fill('"headrace_arrived"', "headrace_arrived", None, temporary=True)
-        others = [name for name in self.types if name not in unique]
-        updates = ", ".join(f"{quoted(n)} = excluded.{quoted(n)}" for n in others)
-        action = f"DO UPDATE SET {updates}" if self.update and others else "DO NOTHING"
-        await self.connection.execute(f"{self._insert()} ON CONFLICT ({keys}) {action}")
+        return self._loop
 
 
-_NATURAL: dict[int, tuple[str, ...]] = {
-    pa.bool_().id: ("boolean",),
-    pa.int16().id: ("smallint",),
-    pa.int32().id: ("integer",),
-    pa.int64().id: ("bigint",),
-    pa.float32().id: ("real",),
-    pa.float64().id: ("double precision",),
-    pa.string().id: ("text",),
-    pa.large_string().id: ("text",),
-    pa.date32().id: ("date",),
-    pa.timestamp("us").id: ("timestamp", "timestamptz"),
-    pa.duration("us").id: ("interval",),
-    pa.binary().id: ("bytea",),
-}
-"""Arrow type to the SQL types in whose binary form its values travel."""
+class _Given:
+    """Settings given as arguments, read like a profile's."""
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        self._values = values
+
+    def get(self, key: str) -> Any:
+        return self._values.get(str(key))
+
+    def __str__(self) -> str:
+        return "Postgres(...)"
 
 
-def frame_of(rows: Sequence[Any], attributes: Sequence[Any]) -> pd.DataFrame:
-    """Rows of a query as a frame whose columns have the query's types, empty ones too."""
-    columns = list(zip(*rows, strict=True)) if rows else [()] * len(attributes)
-    made = {
-        position: _SERIES.get(attribute.type.name, _as_objects)(list(values))
-        for position, (attribute, values) in enumerate(zip(attributes, columns, strict=True))
-    }
-    frame = pd.DataFrame(made)
-    frame.columns = pd.Index([attribute.name for attribute in attributes])
-    return frame
+class _Naming:
+    """How an export turns labels into names."""
+
+    def __init__(self, auto_clean: bool, case_sensitive: bool, allow_reserved: bool) -> None:
+        self.auto_clean = auto_clean
+        self.case_sensitive = case_sensitive
+        self.allow_reserved = allow_reserved
+
+    def clean(self, name: str) -> str:
+        if not self.auto_clean:
+            return name
+        return clean_name(name, case_sensitive=self.case_sensitive, allow_reserved=self.allow_reserved)
 
 
-def _as_objects(values: list[Any]) -> pd.Series[Any]:
-    return pd.Series(values, dtype=object)
+def query_fault(error: Exception) -> QueryFault:
+    """What Postgres said, with its detail and hint."""
+    parts = [str(error).rstrip("."), getattr(error, "detail", None), getattr(error, "hint", None)]
+    return QueryFault("Postgres: " + ". ".join(dict.fromkeys(part.rstrip(".") for part in parts if part)) + ".")
 
 
-def _integers(values: list[Any]) -> pd.Series[Any]:
-    return pd.Series(values, dtype="Int64" if None in values else "int64")
+def _placed(query: str, variables: Mapping[str, Any]) -> tuple[str, list[Any]]:
+    """The query with `%(name)s` as $1, $2, … and the variables in that order; untouched when there are none."""
+    if not variables:
+        return query, []
+    order: list[str] = []
+
+    def place(found: re.Match[str]) -> str:
+        name = found[1]
+        if name is None:
+            return "%"
+        if name not in variables:
+            raise QueryFault(f"The query asks for the variable {name}, which is not given.")
+        if name not in order:
+            order.append(name)
+        return f"${order.index(name) + 1}"
+
+    text = _PLACE.sub(place, query)
+    return text, [variables[name] for name in order]
 
 
-def _floats(values: list[Any]) -> pd.Series[Any]:
-    return pd.Series([None if value is None else float(value) for value in values], dtype="float64")
+def _wanted(fetch: Sequence[int | bool]) -> set[int]:
+    """Mage takes indexes, or one boolean for each query."""
+    if all(isinstance(item, bool) for item in fetch):
+        return {place for place, item in enumerate(fetch) if item}
+    return {int(item) for item in fetch}
 
 
-def _booleans(values: list[Any]) -> pd.Series[Any]:
-    return pd.Series(values, dtype="boolean" if None in values else "bool")
+def _policy(name: str) -> ExportWritePolicy:
+    try:
+        return ExportWritePolicy(str(name).lower())
+    except ValueError:
+        known = ", ".join(ExportWritePolicy)
+        raise ConnectorFault(f"if_exists is {name!r}.", remedy=f"It is one of: {known}.") from None
 
 
-def _strings(values: list[Any]) -> pd.Series[Any]:
-    return pd.Series(values, dtype="str")
+def _frame(value: Any, *, index: bool) -> pd.DataFrame:
+    if isinstance(value, pd.Series):
+        value = value.to_frame()
+    elif isinstance(value, dict):
+        value = pd.DataFrame(value if _has_columns(value) else [value])
+    elif isinstance(value, list):
+        value = pd.DataFrame(value)
+    elif not isinstance(value, pd.DataFrame) and hasattr(value, "to_pandas"):
+        value = value.to_pandas()
+    if not isinstance(value, pd.DataFrame):
+        raise ConnectorFault(f"export takes a DataFrame, a dict or a list, not a {type(value).__name__}.")
+    return value.reset_index() if index else value
 
 
-def _times(values: list[Any]) -> pd.Series[Any]:
-    return pd.Series(values, dtype="datetime64[us]")
+def _has_columns(value: Mapping[str, Any]) -> bool:
+    return any(isinstance(item, list | tuple | pd.Series) for item in value.values())
 
 
-def _zoned_times(values: list[Any]) -> pd.Series[Any]:
-    return pd.Series(values, dtype="datetime64[us, UTC]")
+async def _executed(connection: Any, query: str, arguments: Sequence[Any]) -> None:
+    await connection.execute(query, *arguments)
 
 
-_SERIES: dict[str, Callable[[list[Any]], pd.Series[Any]]] = {
-    **dict.fromkeys(("int2", "int4", "int8"), _integers),
-    **dict.fromkeys(("float4", "float8", "numeric"), _floats),
-    **dict.fromkeys(("text", "varchar", "bpchar", "name"), _strings),
-    "bool": _booleans,
-    "timestamp": _times,
-    "timestamptz": _zoned_times,
-}
+async def _closed(connection: Any) -> None:
+    try:
+        await connection.close(timeout=5)
+    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        connection.terminate()
+
+
+async def _rows(connection: Any, statement: str, limit: int) -> pd.DataFrame | None:
+    prepared = await connection.prepare(statement)
+    if prepared.get_attributes():
+        return await load_frame(connection, statement, [], limit, False)
+    await connection.execute(statement)
+    return None

@@ -1,0 +1,101 @@
+"""Rows of a query as a frame whose columns keep the types that they have in Postgres.
+
+smallint, integer and bigint stay integers (Int16, Int32 and Int64 where there is a NULL), boolean stays boolean,
+timestamp is datetime64[us], timestamptz is the same in UTC, numeric is float64 (Decimal objects with `exact`), text and
+uuid are str, json and jsonb are dicts and lists, date and time are objects of datetime, bytea is bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pandas as pd
+
+BATCH = 20_000
+
+
+async def load_frame(connection: Any, query: str, arguments: Sequence[Any], limit: int, exact: bool) -> pd.DataFrame:
+    """At most `limit` rows of a query, within the transaction that the caller holds."""
+    statement = await connection.prepare(query)
+    attributes = statement.get_attributes()
+    values: list[list[Any]] = [[] for _ in attributes]
+    cursor = await statement.cursor(*arguments)
+    left = limit
+    while left > 0 and (rows := await cursor.fetch(min(BATCH, left))):
+        left -= len(rows)
+        for place, column in enumerate(values):
+            column.extend([row[place] for row in rows])
+    # An open portal keeps its tables from being replaced until the transaction ends; asyncpg has no public way.
+    await cursor._close_portal(None)
+    series = [_series(column, attributes[place].type, exact) for place, column in enumerate(values)]
+    return _frame(series, [attribute.name for attribute in attributes])
+
+
+def _frame(series: Sequence[Any], names: Sequence[str]) -> pd.DataFrame:
+    frame = pd.DataFrame(dict(enumerate(series)))
+    frame.columns = pd.Index(list(names), dtype=object if not names else None)
+    return frame
+
+
+def _series(values: list[Any], kind: Any, exact: bool) -> Any:
+    if kind.kind == "array":
+        return pd.Series(values, dtype=object)
+    make = _MAKERS.get(kind.name, _objects)
+    return pd.Series(values, dtype=object) if exact and kind.name == "numeric" else make(values)
+
+
+def _objects(values: list[Any]) -> Any:
+    return pd.Series(values, dtype=object)
+
+
+def _integers(bits: int) -> Callable[[list[Any]], Any]:
+    def make(values: list[Any]) -> Any:
+        return pd.Series(values, dtype=f"Int{bits}" if None in values else f"int{bits}")
+
+    return make
+
+
+def _floats(kind: str) -> Callable[[list[Any]], Any]:
+    return lambda values: pd.Series([None if v is None else float(v) for v in values], dtype=kind)
+
+
+def _booleans(values: list[Any]) -> Any:
+    return pd.Series(values, dtype="boolean" if None in values else "bool")
+
+
+def _texts(values: list[Any]) -> Any:
+    return pd.Series([None if value is None else str(value) for value in values], dtype="str")
+
+
+def _times(values: list[Any]) -> Any:
+    return pd.Series(values, dtype="datetime64[us]")
+
+
+def _zoned_times(values: list[Any]) -> Any:
+    return pd.Series(values, dtype="datetime64[us, UTC]")
+
+
+def _spans(values: list[Any]) -> Any:
+    return pd.Series(values, dtype="timedelta64[us]")
+
+
+_MAKERS: dict[str, Callable[[list[Any]], Any]] = {
+    "int2": _integers(16),
+    "int4": _integers(32),
+    "int8": _integers(64),
+    "oid": _integers(64),
+    "float4": _floats("float32"),
+    "float8": _floats("float64"),
+    "numeric": _floats("float64"),
+    "bool": _booleans,
+    "text": _texts,
+    "varchar": _texts,
+    "bpchar": _texts,
+    "name": _texts,
+    "uuid": _texts,
+    "timestamp": _times,
+    "timestamptz": _zoned_times,
+    "interval": _spans,
+}
+"""Names of types in Postgres to what makes a column of their values."""
