@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 from headrace.store.database import Database, open_database
 
+from tests.support.no_skip import pytest_make_collect_report, pytest_runtest_makereport
 from tests.support.postgres import Server, session_server
+
+__all__ = ["pytest_make_collect_report", "pytest_runtest_makereport"]
 
 
 @pytest.fixture(scope="session")

@@ -88,3 +88,30 @@ def test_a_file_that_cannot_be_read_is_told_by_line(path, text, line):
 def test_a_missing_file_is_told(tmp_path):
     with pytest.raises(ConnectionFault, match="cannot be read"):
         read_profile(tmp_path / "io_config.yaml", "default", {})
+
+
+@pytest.mark.parametrize(
+    "word",
+    ["it's a #secret", "#1", "a: b", "ends:", "@x", "*x", "&x", "!x", "%x", "- x", "[x", "{x", '"', "'", "0123", "1_0",
+     "0x1f", "a\nb", " padded ", "2021-01-01", "ü\u2028", "\\n", "{{ 7 }}"],
+)  # fmt: skip
+@pytest.mark.parametrize(
+    "bare", ["{{ env_var('WORD') }}", "{{ mage_secret_var('word') }}", "\"{{ env_var('WORD') }}\""]
+)
+def test_a_value_that_yaml_would_refuse_or_change_comes_through_as_it_is(path, word, bare):
+    path.write_text(f"dev:\n  POSTGRES_PASSWORD: {bare}\n  POSTGRES_HOST: db\n")
+    values = read_profile(path, "dev", {"WORD": word}, {"word": word}.__getitem__)
+    assert values == {"POSTGRES_PASSWORD": word, "POSTGRES_HOST": "db"}
+
+
+def test_such_a_value_is_seen_by_the_template_as_it_is_and_stands_within_a_longer_text(path):
+    path.write_text(
+        "dev:\n  A: {{ 'yes' if env_var('WORD') == '#1' else 'no' }}x\n  B: host-{{ env_var('WORD') }}.example\n"
+    )
+    assert read_profile(path, "dev", {"WORD": "#1"}) == {"A": "yesx", "B": "host-#1.example"}
+
+
+def test_numbers_truth_values_json_and_nothing_mean_in_a_variable_what_they_mean_in_yaml(path):
+    environ = {"N": "5432", "T": "true", "J": '{"a": 1}', "E": ""}
+    path.write_text("dev:\n" + "".join(f"  {name}: {{{{ env_var('{name}') }}}}\n" for name in environ))
+    assert read_profile(path, "dev", environ) == {"N": 5432, "T": True, "J": {"a": 1}, "E": None}
