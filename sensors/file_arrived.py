@@ -1,4 +1,7 @@
-"""Waits for a file: true once the pipeline's variable `path` names a file that has something in it."""
+"""Waits for a file: true once the pipeline's variable `path` names one that has something in it.
+
+How often it looks is the block's `configuration: {poll_interval: 10}`, in seconds.
+"""
 
 from pathlib import Path
 

@@ -7,9 +7,13 @@ from pathlib import Path
 
 import pytest
 from headrace.store.database import Database, open_database
+from hypothesis import HealthCheck, settings
 
 from tests.support.no_skip import pytest_make_collect_report, pytest_runtest_makereport
 from tests.support.postgres import Server, session_server
+
+settings.register_profile("shared-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("shared-machine")  # what it finds must not depend on how busy the machine is
 
 __all__ = ["pytest_make_collect_report", "pytest_runtest_makereport"]
 

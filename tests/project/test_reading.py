@@ -76,7 +76,23 @@ def test_settings_are_rendered_and_their_faults_have_lines(root):
     assert [(f.file, f.line, f.key) for f in caught.value.faults] == [("metadata.yaml", 3, "retries")]
     with pytest.raises(ProjectFault) as caught:
         read_project(root, {})
-    assert [(f.file, f.line, f.key) for f in caught.value.faults] == [("metadata.yaml", 1, "N")]
+    assert [(f.file, f.line, f.key) for f in caught.value.faults] == [
+        ("metadata.yaml", 1, "name"),
+        ("metadata.yaml", 3, "retries"),
+    ]
+    assert "environment variable N is not set" in caught.value.faults[0].message
+
+
+def test_a_variable_that_is_not_set_does_no_harm_in_settings_that_are_not_read(root):
+    """As in the metadata.yaml of every project that Mage makes."""
+    (root / "metadata.yaml").write_text(
+        "notification_config:\n  slack_config:\n    webhook_url: \"{{ env_var('MAGE_SLACK_WEBHOOK_URL') }}\"\n"
+        "retry_config:\n  retries: 2\n  delay: {{ env_var('DELAY') }}\n"
+    )
+    assert read_project(root, {"DELAY": "3"}).defaults.retry.delay == 3
+    with pytest.raises(ProjectFault) as caught:
+        read_project(root, {})
+    assert [(f.line, f.key) for f in caught.value.faults] == [(6, "delay")]
 
 
 MAGE = """

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from headrace.blocks.marks import KeptEnviron, kept_secrets, mark_unset, missing, restored
 from headrace.blocks.safe_yaml import MOST_BYTES, Document, YamlFault, read_yaml
 from headrace.blocks.templating import TemplateError, UnsetVariable, render
 from headrace.domain.errors import HeadraceError
@@ -25,15 +26,6 @@ VERBOSE: Mapping[str, str] = {
 """Headers of the verbose format, and how their keys begin in the flat one."""
 
 RENAMED: Mapping[str, str] = {"POSTGRES_DATABASE": "POSTGRES_DBNAME", "REDSHIFT_DATABASE": "REDSHIFT_DBNAME"}
-
-_MARK = "\ue000{kind} {name}\ue001"
-_MARKED = re.compile("\ue000(unset|secret) (.*?)\ue001")
-"""What stands for a value that is not there, until it is known whether a used profile needs it."""
-_KEPT = re.compile("\ue000kept (.*?)\ue001")
-"""What stands for a value that YAML would not give back as it is."""
-
-_YAML_SAFE = re.compile(r"[A-Za-z/][A-Za-z/_.-]*")
-"""Texts that need no trial."""
 
 _SECTION = re.compile(r"""^(?:"([^"]*)"|'([^']*)'|([^\s#{}'"%][^:]*?))\s*:(?:\s|$)""")
 
@@ -83,10 +75,10 @@ def _settings(path: Path, text: str, document: Document, profile: str) -> Mappin
             key=profile,
             remedy="Write one `KEY: value` a line under it.",
         )
-    flat = {key: _restored(value) for key, value in _flat(values).items()}
+    flat: dict[str, Any] = restored(_flat(values))
     for key, value in flat.items():
-        if found := _MARKED.search(_everything(value)):
-            raise _missing(path, text, profile, key, kind=found[1], name=found[2])
+        for kind, name in missing(value):
+            raise _missing(path, text, profile, key, kind=kind, name=name)
     return flat
 
 
@@ -118,7 +110,7 @@ def _document(
 
 def _rendered(path: Path, text: str, environ: Mapping[str, str], secret: Callable[[str], str] | None) -> Document:
     try:
-        rendered = render(text, environ=_KeptEnviron(environ), secret=_marking(secret), unset=_mark_unset)
+        rendered = render(text, environ=KeptEnviron(environ), secret=kept_secrets(secret), unset=mark_unset)
         return read_yaml(rendered)
     except (TemplateError, YamlFault) as error:
         raise ConnectionFault(
@@ -128,65 +120,6 @@ def _rendered(path: Path, text: str, environ: Mapping[str, str], secret: Callabl
             key=error.name if isinstance(error, UnsetVariable) else "",
             remedy=error.remedy,
         ) from error
-
-
-class _Kept(str):
-    """A value that goes through YAML under a mark; a template that looks into it sees the value."""
-
-    __slots__ = ()
-
-    def __str__(self) -> str:
-        return _MARK.format(kind="kept", name=self.encode(errors="surrogateescape").hex())
-
-
-class _KeptEnviron(dict[str, str]):
-    """Environment variables, each looked at when a template asks for it."""
-
-    def __getitem__(self, name: str) -> str:
-        return _kept(super().__getitem__(name))
-
-
-def _kept(value: str) -> str:
-    """The value, under a mark where YAML would refuse it or change it: passwords such as `#1`, `a: b`, `0123`."""
-    return value if _YAML_SAFE.fullmatch(value) or _survives(value) else _Kept(value)
-
-
-def _survives(value: str) -> bool:
-    try:
-        read = read_yaml(f"key: {value}").value["key"]
-    except (YamlFault, TypeError):
-        return False
-    if value == "" or isinstance(read, bool | dict):
-        return True  # nothing at all, `true`, JSON: they mean what YAML says
-    quotable = not set(value) & set("\\\"'")  # or else it means something else where the file puts it in quotes
-    return quotable and isinstance(read, str | int | float) and str(read) == value
-
-
-def _restored(value: Any) -> Any:
-    """The value with what its marks stand for, in all texts within it."""
-    if isinstance(value, dict):
-        return {key: _restored(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_restored(item) for item in value]
-    if not isinstance(value, str):
-        return value
-    return _KEPT.sub(lambda mark: bytes.fromhex(mark[1]).decode(errors="surrogateescape"), value)
-
-
-def _mark_unset(name: str) -> str:
-    return _MARK.format(kind="unset", name=name)
-
-
-def _marking(secret: Callable[[str], str] | None) -> Callable[[str], str]:
-    def marked(name: str) -> str:
-        if secret is None:
-            return _MARK.format(kind="secret", name=name)
-        try:
-            return _kept(secret(name))
-        except (HeadraceError, LookupError):
-            return _MARK.format(kind="secret", name=name)
-
-    return marked
 
 
 def _only(text: str, profile: str) -> str:
@@ -209,15 +142,6 @@ def _flat(values: Mapping[Any, Any]) -> dict[str, Any]:
         names = ((start + str(name).upper().removeprefix(start), item) for name, item in value.items())
         flat |= {RENAMED.get(name, name): item for name, item in names}
     return flat
-
-
-def _everything(value: Any) -> str:
-    """All texts within a value."""
-    if isinstance(value, dict):
-        return " ".join(map(_everything, value.values()))
-    if isinstance(value, list):
-        return " ".join(map(_everything, value))
-    return value if isinstance(value, str) else ""
 
 
 def _missing(path: Path, text: str, profile: str, key: str, *, kind: str, name: str) -> ConnectionFault:

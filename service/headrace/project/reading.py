@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from headrace.blocks.marks import KeptEnviron, mark_unset, missing, restored
 from headrace.blocks.safe_yaml import Document, YamlFault, read_yaml
-from headrace.blocks.templating import TemplateError, render
+from headrace.blocks.templating import TemplateError, UnsetVariable, render
 from headrace.domain.pipeline import Isolation, Limits, Pipeline
 from headrace.domain.retry import RetryPolicy
 from headrace.project import policies
@@ -21,6 +22,8 @@ from headrace.project.faults import Fault, NoProject, ProjectFault, errors_of
 from headrace.project.files import UnreadableFile, inside, read_text
 
 SETTINGS = "metadata.yaml"
+READ = frozenset({"name", "retry_config", "concurrency_config", "isolation"})
+"""The project's settings that Headrace reads; others are kept as they are."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,7 @@ def survey_project(root: Path, environ: Mapping[str, str]) -> tuple[Project, tup
     values = settings.value if isinstance(settings.value, dict) else {}
     if settings.value is not None and not isinstance(settings.value, dict):
         listed.add((), "It is not a mapping.", "Write one `key: value` a line.")
+    values = _set_values(values, listed)
     defaults = _defaults(values, listed)
     name = str(values.get("name") or root.resolve().name)
     return Project(root, name, values, given, defaults), (*faults, *listed.found)
@@ -116,11 +120,34 @@ def _settings(root: Path, environ: Mapping[str, str]) -> Document | Fault:
         return Fault(SETTINGS, None, "", told, "Name a project's folder, or make one with `headrace init`.")
     try:
         text = read_text(root, inside(root, SETTINGS))
-        return read_yaml(render(text, environ=environ))
+        return read_yaml(render(text, environ=KeptEnviron(environ), unset=mark_unset))
     except UnreadableFile as error:
         return Fault(SETTINGS, None, "", error.message, error.remedy)
     except (TemplateError, YamlFault) as error:
         return Fault(SETTINGS, error.line, getattr(error, "name", ""), error.message, error.remedy)
+
+
+def _set_values(values: Mapping[str, Any], faults: FaultList) -> dict[str, Any]:
+    """The settings without those that need a variable which is not set: a fault only where Headrace reads them."""
+    found = {}
+    for key, value in values.items():
+        lacking = list(_lacking((key,), value))
+        if not lacking:
+            found[key] = restored(value)
+        for place, name in lacking if key in READ else ():
+            told = UnsetVariable(name)
+            faults.add(place, told.message, told.remedy)
+    return found
+
+
+def _lacking(place: tuple[str, ...], value: Any) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Where a variable that is not set is needed, and its name."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from _lacking((*place, key), item)
+        return
+    for _, name in missing(value):
+        yield place, name
 
 
 def _defaults(values: Mapping[str, Any], faults: FaultList) -> Defaults:
