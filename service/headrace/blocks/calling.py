@@ -20,6 +20,7 @@ from typing import Any
 from headrace.blocks import templating
 from headrace.blocks.coroutines import result_of
 from headrace.blocks.decorators import ACTIVE, INJECTED, Registry
+from headrace.blocks.secrets import secrets_in
 from headrace.blocks.tracebacks import format_without_ours, user_frames
 from headrace.domain.errors import HeadraceError
 
@@ -410,4 +411,4 @@ def _decoded(value: Any) -> Any:
 def _rendered(value: Any, variables: Mapping[str, Any]) -> Any:
     if not isinstance(value, str) or "{{" not in value:
         return value
-    return templating.render(value, environ=os.environ, variables=variables)
+    return templating.render(value, environ=os.environ, variables=variables, secret=secrets_in(os.environ))

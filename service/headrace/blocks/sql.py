@@ -3,40 +3,29 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import asyncpg
 
+from headrace.blocks.block_output import placed
 from headrace.blocks.io.base import ConnectorFault, ExportWritePolicy
 from headrace.blocks.io.config import ConfigFileLoader
-from headrace.blocks.io.names import clean_name, fitting, quoted
+from headrace.blocks.io.names import quoted
 from headrace.blocks.io.postgres import MOST_ROWS, Postgres, QueryFault
 from headrace.blocks.io_config import read_profile
+from headrace.blocks.secrets import secrets_in
+from headrace.blocks.sql_faults import ProviderNotSupported, SqlBlockFault
+from headrace.blocks.sql_tables import is_raw, own_table, upstream_tables
 from headrace.blocks.statements import Statement, split_statements
 from headrace.blocks.templating import render
-from headrace.domain.errors import HeadraceError
+
+__all__ = ["ProviderNotSupported", "SqlBlockFault", "run_sql_block"]
 
 Inputs = Mapping[str, Sequence[Any]]
-_UPSTREAM = re.compile(r"\{\{[^}]*?\bdf_(\d+)\b[^}]*?\}\}")
-
-
-class ProviderNotSupported(HeadraceError):
-    """A SQL block asks for a database that Headrace has no connector for."""
-
-    code = "provider-not-supported"
-
-
-class SqlBlockFault(HeadraceError):
-    """A SQL block cannot run as it is written. `line` counts from 1 in the rendered text."""
-
-    code = "sql-block"
-
-    def __init__(self, message: str, *, line: int | None = None, remedy: str = "") -> None:
-        super().__init__(message, remedy=remedy)
-        self.line = line
+ROWS_OF_A_CHANGED_TABLE = 1000
+"""How many rows of the table that raw statements filled are the output, where no statement gives any."""
 
 
 def run_sql_block(
@@ -44,28 +33,38 @@ def run_sql_block(
     inputs: Inputs,
     configuration: Mapping[str, Any],
     kwargs: Mapping[str, Any],
+    made: Mapping[str, Mapping[str, Any]] | None = None,
     environ: Mapping[str, str] | None = None,
 ) -> list[Any]:
-    """Run a SQL block; its outputs: one frame, or none.
+    """Run a SQL block; its outputs: one frame, or none. Raises SqlBlockFault and ProviderNotSupported.
 
-    `kwargs` are the block's keyword arguments: pipeline_uuid, block_uuid and repo_path among them.
+    `kwargs` are the block's keyword arguments: pipeline_uuid, block_uuid and repo_path among them. `made` has the
+    configuration of each upstream block that is a SQL block too.
     """
     variables = os.environ if environ is None else environ
+    query, values = placed(text, inputs, kwargs)
     with _database(configuration, kwargs, variables) as database:
-        names = _upstream_tables(database, text, inputs, configuration, kwargs)
-        query = render(text, environ=variables, variables=_bare(kwargs), names=names)
-        return _run(database, query, configuration, kwargs)
+        tables = upstream_tables(database, text, inputs, configuration, kwargs, made or {})
+        rendered = render(
+            query,
+            environ=variables,
+            variables=_bare(kwargs),
+            names={**values, **tables},
+            secret=secrets_in(variables),
+        )
+        return _run(database, rendered, configuration, kwargs)
 
 
 def _run(database: Postgres, query: str, configuration: Mapping[str, Any], kwargs: Mapping[str, Any]) -> list[Any]:
     if configuration.get("disable_query_preprocessing"):
-        database.execute_query_raw(query)
+        with _Told(Statement(1, query, 1)):
+            database.execute_query_raw(query)
         return []
     statements = split_statements(query)
     if not statements:
         raise SqlBlockFault(f"The SQL block {kwargs['block_uuid']} has no statement.", remedy="Write a query in it.")
     limit = int(configuration.get("limit_in_pipeline_run") or MOST_ROWS)
-    if configuration.get("use_raw_sql"):
+    if is_raw(configuration):
         return _raw(database, statements, limit)
     return _table(database, statements, configuration, kwargs, limit)
 
@@ -79,49 +78,13 @@ def _database(configuration: Mapping[str, Any], kwargs: Mapping[str, Any], envir
         )
     profile = str(configuration.get("data_provider_profile") or "default")
     path = Path(kwargs["repo_path"]) / "io_config.yaml"
-    return Postgres.with_config(ConfigFileLoader(path, profile, config=read_profile(path, profile, environ)))
+    return Postgres.with_config(
+        ConfigFileLoader(path, profile, config=read_profile(path, profile, environ, secrets_in(environ)))
+    )
 
 
 def _bare(kwargs: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in kwargs.items() if name not in ("logger", "context")}
-
-
-def _upstream_tables(
-    database: Postgres, text: str, inputs: Inputs, configuration: Mapping[str, Any], kwargs: Mapping[str, Any]
-) -> dict[str, str]:
-    """The names df_1, df_2, … that the query mentions, each as the table into which its upstream was exported."""
-    tables: dict[str, str] = {}
-    for number in sorted({int(found) for found in _UPSTREAM.findall(text)}):
-        if not 1 <= number <= len(inputs):
-            raise SqlBlockFault(
-                f"The query mentions df_{number}, but the block has {len(inputs)} upstream blocks.",
-                remedy="df_1 is the first of upstream_blocks.",
-            )
-        uuid, outputs = list(inputs.items())[number - 1]
-        tables[f"df_{number}"] = _exported(database, uuid, outputs, configuration, kwargs)
-    return tables
-
-
-def _exported(
-    database: Postgres, uuid: str, outputs: Sequence[Any], configuration: Mapping[str, Any], kwargs: Mapping[str, Any]
-) -> str:
-    if not outputs:
-        raise SqlBlockFault(f"The upstream block {uuid} has no output to query.")
-    asked = (configuration.get("upstream_block_configuration") or {}).get(uuid) or {}
-    table = asked.get("table_name") or _table_name(kwargs["pipeline_uuid"], uuid)
-    schema = _schema(database, configuration)
-    value = outputs[0] if len(outputs) == 1 else list(outputs)
-    # Names stay as they are in the frame but for case, so that the query can speak of them.
-    database.export(value, schema, table, if_exists="replace", verbose=False)
-    return quoted(schema, table.lower())
-
-
-def _table_name(pipeline: str, block: str) -> str:
-    return fitting(clean_name(f"{pipeline}_{block}_v1", allow_reserved=True))
-
-
-def _schema(database: Postgres, configuration: Mapping[str, Any]) -> str:
-    return str(configuration.get("data_provider_schema") or database.default_schema())
 
 
 def _table(
@@ -139,26 +102,32 @@ def _table(
             line=statements[1].line,
             remedy="Keep one query, or set use_raw_sql: true.",
         )
-    schema = _schema(database, configuration)
-    own = _table_name(kwargs["pipeline_uuid"], kwargs["block_uuid"])
-    table = str(configuration.get("data_provider_table") or own)
-    policy = configuration.get("export_write_policy") or ExportWritePolicy.APPEND
+    schema, table = own_table(database, configuration, kwargs["pipeline_uuid"], kwargs["block_uuid"])
+    policy = str(configuration.get("export_write_policy") or ExportWritePolicy.APPEND)
     with _Told(statements[0]):
-        database.export(
-            None, schema, table, str(policy), query_string=statements[0].text, case_sensitive=True, verbose=False
-        )
+        database.export(None, schema, table, policy, query_string=statements[0].text, verbose=False)
     return [database.sample(schema, table, limit)]
 
 
 def _raw(database: Postgres, statements: Sequence[Statement], limit: int) -> list[Any]:
-    """All statements in one transaction; the rows of the last one that gives any."""
+    """All statements in one transaction; the rows of the last one that gives any, else of the table they filled."""
     output: list[Any] = []
     for statement in statements:
         with _Told(statement):
             frame = database.rows_of(statement.text, limit)
         output = output if frame is None else [frame]
+    output = output or _filled(database, statements, limit)
     database.commit()
     return output
+
+
+def _filled(database: Postgres, statements: Sequence[Statement], limit: int) -> list[Any]:
+    """Rows of the table that the last statement with a target wrote to, if it is still there."""
+    target = next((name for statement in reversed(statements) if (name := statement.target)), None)
+    if target is None or not database.has_relation(quoted(*target)):
+        return []
+    query = f"SELECT * FROM {quoted(*target)}"  # noqa: S608 - quoted
+    return [database.rows_of(query, min(limit, ROWS_OF_A_CHANGED_TABLE))]
 
 
 class _Told:

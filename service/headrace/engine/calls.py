@@ -8,7 +8,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from headrace.domain.pipeline import Block, Pipeline
+from headrace.domain.pipeline import Block, BlockLanguage, Pipeline
 from headrace.store.runs import ClaimedRun
 from headrace.worker.protocol import Call, CodeRef, Input, Mode, OutputRef
 
@@ -62,7 +62,7 @@ def block_call(
         block_type=block.type,
         language=block.language,
         code=code_of(block, project),
-        inputs=tuple(Input(uuid, refs[uuid]) for uuid in sources),
+        inputs=tuple(_input(pipeline, uuid, refs[uuid]) for uuid in sources),
         conditions=tuple(code_of(condition, project) for condition in pipeline.conditions_of(block.uuid)),
         configuration=block.configuration,
         variables=variables,
@@ -71,6 +71,11 @@ def block_call(
         output_folder=output_folder,
         memory_limit=block.memory_limit,
     )
+
+
+def _input(pipeline: Pipeline, uuid: str, refs: tuple[OutputRef, ...]) -> Input:
+    block = pipeline.by_uuid[uuid]
+    return Input(uuid, refs, block.configuration if block.language == BlockLanguage.SQL else None)
 
 
 def callback_call(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from headrace.blocks.io_config import ConnectionFault, read_profile
+from headrace.blocks.secrets import secrets_in
 from headrace.blocks.templating import TemplateError, check_syntax
 from headrace.domain.pipeline import Block, BlockLanguage
 from headrace.project.blocks import Entry
@@ -110,7 +111,7 @@ def _profile_faults(project: Project, uses: list[ProfileUse]) -> Iterator[Fault]
     first = {use.profile: use for use in reversed(uses)}
     for profile, use in sorted(first.items()):
         try:
-            read_profile(project.root / CONNECTIONS, profile, environ)
+            read_profile(project.root / CONNECTIONS, profile, environ, secrets_in(environ))
         except ConnectionFault as error:
             if error.line is None and error.key == profile:
                 told = f"{error.message}"

@@ -11,6 +11,7 @@ from typing import Any
 
 from headrace.blocks.marks import KeptEnviron, mark_unset, missing, restored
 from headrace.blocks.safe_yaml import Document, YamlFault, read_yaml
+from headrace.blocks.secrets import secrets_in
 from headrace.blocks.templating import TemplateError, UnsetVariable, render
 from headrace.domain.pipeline import Isolation, Limits, Pipeline
 from headrace.domain.retry import RetryPolicy
@@ -120,7 +121,7 @@ def _settings(root: Path, environ: Mapping[str, str]) -> Document | Fault:
         return Fault(SETTINGS, None, "", told, "Name a project's folder, or make one with `headrace init`.")
     try:
         text = read_text(root, inside(root, SETTINGS))
-        return read_yaml(render(text, environ=KeptEnviron(environ), unset=mark_unset))
+        return read_yaml(render(text, environ=KeptEnviron(environ), secret=secrets_in(environ), unset=mark_unset))
     except UnreadableFile as error:
         return Fault(SETTINGS, None, "", error.message, error.remedy)
     except (TemplateError, YamlFault) as error:

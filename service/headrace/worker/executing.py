@@ -49,7 +49,8 @@ def _run(call: Call) -> Result:
     if call.language == "sql":
         from headrace.blocks.sql import run_sql_block
 
-        return _store(call, run_sql_block(call.code.text, inputs, call.configuration, kwargs))
+        made = {given.block: given.sql for given in call.inputs if given.sql is not None}
+        return _store(call, run_sql_block(call.code.text, inputs, call.configuration, kwargs, made))
     functions = calling.collect(call.code.text, call.code.path, call.block_type, inputs)
     if call.block_type == "sensor":
         return _look(call, functions, inputs, kwargs)

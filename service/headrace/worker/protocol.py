@@ -63,6 +63,8 @@ class Input:
 
     block: str
     outputs: tuple[OutputRef, ...] = ()
+    sql: Mapping[str, Any] | None = None
+    """The block's configuration if it is a SQL block: another SQL block reads the table that it made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +198,11 @@ def call_from_json(value: Mapping[str, Any]) -> Call:
     values["code"] = CodeRef(**values["code"])
     values["conditions"] = tuple(CodeRef(**item) for item in values["conditions"])
     values["inputs"] = tuple(
-        Input(item["block"], tuple(OutputRef(Codec(o["codec"]), o["inline"], o["path"]) for o in item["outputs"]))
+        Input(
+            item["block"],
+            tuple(OutputRef(Codec(o["codec"]), o["inline"], o["path"]) for o in item["outputs"]),
+            item.get("sql"),
+        )
         for item in values["inputs"]
     )
     return Call(**values)

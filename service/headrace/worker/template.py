@@ -36,6 +36,7 @@ PRELOADED = (
     "pyarrow.ipc",
     "pyarrow.parquet",
     "yaml",
+    "headrace.blocks.sql",
     "headrace.worker.codec",
     "headrace.worker.executing",
     "headrace.worker.process",

@@ -11,6 +11,7 @@ from typing import Any
 from headrace.blocks.context import get_repo_path
 from headrace.blocks.io.base import ConnectorFault
 from headrace.blocks.io_config import read_profile
+from headrace.blocks.secrets import secrets_in
 
 
 class ConfigKey(StrEnum):
@@ -58,7 +59,9 @@ class ConfigFileLoader(ConfigLoader):
         self, filepath: str | os.PathLike[str] | None = None, profile: str = "default", config: Any = None
     ) -> None:
         path = Path(filepath) if filepath is not None else Path(get_repo_path()) / "io_config.yaml"
-        super().__init__(config if config is not None else read_profile(path, str(profile), os.environ))
+        super().__init__(
+            config if config is not None else read_profile(path, str(profile), os.environ, secrets_in(os.environ))
+        )
         self.filepath = path
         self.profile = str(profile)
 

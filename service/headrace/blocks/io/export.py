@@ -49,16 +49,14 @@ class Target:
 async def export_frame(connection: Any, frame: pd.DataFrame, columns: Sequence[Column], target: Target) -> int:
     """Write all rows of a frame; the number of rows. Runs within the transaction that the caller holds."""
     _check_unique(columns, target)
-    exists = await _prepared(connection, target)
-    if exists and target.policy is not ExportWritePolicy.REPLACE:
+    if await _keeps_table(connection, target):
         return await insert_staged(
             connection, frame, columns, target.schema, target.table, target.unique, target.update
         )
-    name = _beside() if exists else target.table
+    name = _beside()
     await connection.execute(f"CREATE TABLE {quoted(target.schema, name)} ({_definitions(columns, target)})")
     rows = await _fill(connection, frame, columns, target, name)
-    if exists:
-        await _swap(connection, target, name)
+    await _swap(connection, target, name)
     return rows
 
 
@@ -72,14 +70,12 @@ async def _fill(connection: Any, frame: pd.DataFrame, columns: Sequence[Column],
 
 async def export_query(connection: Any, query: str, target: Target) -> None:
     """Write what a query gives into the table. Runs within the transaction that the caller holds."""
-    exists = await _prepared(connection, target)
-    if exists and target.policy is ExportWritePolicy.APPEND:
+    if await _keeps_table(connection, target):
         await _append_query(connection, query, target)
         return
-    name = _beside() if exists else target.table
+    name = _beside()
     await connection.execute(f"CREATE TABLE {quoted(target.schema, name)} AS {query}")
-    if exists:
-        await _swap(connection, target, name)
+    await _swap(connection, target, name)
 
 
 async def _append_query(connection: Any, query: str, target: Target) -> None:
@@ -90,37 +86,56 @@ async def _append_query(connection: Any, query: str, target: Target) -> None:
     await connection.execute(f"INSERT INTO {place} ({listed(names)}) {query}")
 
 
-async def _prepared(connection: Any, target: Target) -> bool:
-    """Whether the table exists, once its schema does and the policy allows to go on."""
+async def _keeps_table(connection: Any, target: Target) -> bool:
+    """Whether rows are to be added to the table that is there, rather than a new one put in its place."""
     if not await connection.fetchval("SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = $1)", target.schema):
+        await _lock(connection, quoted(target.schema))
         await connection.execute(f"CREATE SCHEMA IF NOT EXISTS {quoted(target.schema)}")
+    if target.policy is ExportWritePolicy.REPLACE:
+        return False
+    if not await _exists(connection, target):
+        # Another export may make it right now: the first one does, and the others see it.
+        await _lock(connection, str(target))
+    return await _exists(connection, target)
+
+
+async def _exists(connection: Any, target: Target) -> bool:
     kind = await connection.fetchval(
         "SELECT c.relkind::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
         " WHERE n.nspname = $1 AND c.relname = $2",
         target.schema,
         target.table,
     )
-    if kind is None:
-        return False
-    if kind not in "rp":
+    if kind not in (None, "r", "p"):
         raise TableFault(f"{target} exists and is not a table.", remedy="Choose another table_name.")
-    if target.policy is ExportWritePolicy.FAIL:
+    if kind is not None and target.policy is ExportWritePolicy.FAIL:
         raise TableFault(f"The table {target} exists already.", remedy="Use if_exists='append' or 'replace'.")
-    return True
+    return kind is not None
+
+
+async def _lock(connection: Any, name: str) -> None:
+    """Let no other export of this name go on before this transaction ends."""
+    await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", name)
 
 
 async def _swap(connection: Any, target: Target, name: str) -> None:
     """Put the new table in the old one's place. Until the commit readers see the old one; then they see the new one."""
-    place = quoted(target.schema, target.table)
-    await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", str(target))
+    await _lock(connection, str(target))
+    if await _exists(connection, target):
+        await _drop(connection, target)
+    await connection.execute(f"ALTER TABLE {quoted(target.schema, name)} RENAME TO {quoted(target.table)}")
+
+
+async def _drop(connection: Any, target: Target) -> None:
     try:
-        await connection.execute(f"DROP TABLE IF EXISTS {place} {'CASCADE' if target.cascade else ''}")
+        await connection.execute(
+            f"DROP TABLE {quoted(target.schema, target.table)} {'CASCADE' if target.cascade else ''}"
+        )
     except asyncpg.DependentObjectsStillExistError as error:
         raise TableFault(
             f"The table {target} cannot be replaced, because others depend on it: {error.detail}.",
             remedy="Drop them first, or pass cascade_on_drop=True to drop them along with it.",
         ) from error
-    await connection.execute(f"ALTER TABLE {quoted(target.schema, name)} RENAME TO {quoted(target.table)}")
 
 
 def _check_unique(columns: Sequence[Column], target: Target) -> None:

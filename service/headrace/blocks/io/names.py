@@ -32,6 +32,11 @@ def listed(names: Sequence[str]) -> str:
     return ", ".join(quoted(name) for name in names)
 
 
+def folded(name: str) -> str:
+    """A name as SQL understands it without quotes: lower-case, unless it can only be written with quotes."""
+    return name.lower() if re.fullmatch(r"[^\W\d][\w$]*", name) else name
+
+
 def clean_name(name: str, *, allow_reserved: bool = False, case_sensitive: bool = False) -> str:
     """A name of letters, digits and underscores, lower-case unless `case_sensitive`; a leading digit gets `letter_`.
 

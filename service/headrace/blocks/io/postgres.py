@@ -21,7 +21,7 @@ from headrace.blocks.io.connecting import Address, address_from, connect
 from headrace.blocks.io.copy import columns_of
 from headrace.blocks.io.export import Target, export_frame, export_query
 from headrace.blocks.io.load import load_frame
-from headrace.blocks.io.names import clean_name, quoted
+from headrace.blocks.io.names import clean_name, folded, quoted
 from headrace.blocks.io.own_loop import OwnLoop
 
 T = TypeVar("T")
@@ -142,9 +142,12 @@ class Postgres:
         with self._told.step(f"Loading data\n\n{display_query or query_string}\n\n", verbose):
             return self._in_one(lambda connection: load_frame(connection, query, arguments, most, exact))
 
-    def sample(self, schema: str, table: str, size: int = 100_000, **_: Any) -> pd.DataFrame:
+    def sample(
+        self, schema: str, table: str, size: int = 100_000, *, case_sensitive: bool = False, **_: Any
+    ) -> pd.DataFrame:
         """At most `size` rows of a table."""
-        return self.load(f"SELECT * FROM {quoted(schema, table)}", limit=size)  # noqa: S608 - quoted
+        place = _place(schema, table, case_sensitive)
+        return self.load(f"SELECT * FROM {place}", limit=size, verbose=False)  # noqa: S608 - quoted
 
     def execute(self, query_string: str, **query_vars: Any) -> None:
         """Run statements in the transaction at hand; `%(name)s` takes the variable `name`, in a single statement."""
@@ -183,10 +186,14 @@ class Postgres:
         """Run one statement of any sort in the transaction at hand; its rows, or None where it gives none."""
         return self._change(lambda connection: _rows(connection, statement, limit))
 
-    def table_exists(self, schema_name: str, table_name: str) -> bool:
+    def table_exists(self, schema_name: str | None, table_name: str, *, case_sensitive: bool = False) -> bool:
         """Whether there is a table or view of that name."""
+        return self.has_relation(_place(schema_name or self.default_schema(), table_name, case_sensitive))
+
+    def has_relation(self, name: str) -> bool:
+        """Whether there is a table or view of a name as SQL writes it, quotes and all."""
         query = "SELECT to_regclass($1) IS NOT NULL"
-        return bool(self._run(lambda connection: connection.fetchval(query, quoted(schema_name, table_name))))
+        return bool(self._run(lambda connection: connection.fetchval(query, name)))
 
     def export(
         self,
@@ -208,7 +215,7 @@ class Postgres:
         unique_constraints: Sequence[str] | None = None,
         **_: Any,
     ) -> None:
-        """Write a frame, or what a query gives, into a table, and commit.
+        """Write a frame, or what a query gives, into a table, and commit. Schema and table are made where they lack.
 
         `if_exists`: replace (a new table, which readers see from the commit on), append or fail. Columns go by name.
         With `unique_constraints` rows that are there already are updated (`unique_conflict_method='UPDATE'`) or left.
@@ -218,8 +225,8 @@ class Postgres:
         if not table_name:
             raise ConnectorFault("export needs a table_name.")
         target = Target(
-            schema=schema_name or self.default_schema(),
-            table=table_name if case_sensitive else table_name.lower(),
+            schema=_cased(schema_name or self.default_schema(), case_sensitive),
+            table=_cased(table_name, case_sensitive),
             policy=_policy(if_exists),
             cascade=cascade_on_drop,
             unique=tuple(names.clean(name) for name in unique_constraints or ()),
@@ -312,6 +319,14 @@ class _Naming:
         if not self.auto_clean:
             return name
         return clean_name(name, case_sensitive=self.case_sensitive, allow_reserved=self.allow_reserved)
+
+
+def _cased(name: str, case_sensitive: bool) -> str:
+    return name if case_sensitive else folded(name)
+
+
+def _place(schema: str, table: str, case_sensitive: bool) -> str:
+    return quoted(_cased(schema, case_sensitive), _cased(table, case_sensitive))
 
 
 def query_fault(error: Exception) -> QueryFault:
