@@ -35,3 +35,17 @@ CREATE TABLE headrace.output (
 ALTER TABLE headrace.output ALTER COLUMN content SET STORAGE EXTERNAL;
 CREATE INDEX output_by_blob ON headrace.output (blob) WHERE blob IS NOT NULL;
 CREATE INDEX blob_by_age ON headrace.blob (created_at);
+
+-- See headrace.recorded_step.
+CREATE TYPE headrace.recorded_output AS (
+    run_id   bigint,
+    block    text,
+    position integer,
+    attempt  integer,
+    codec    text,
+    bytes    bigint,
+    rows     bigint,
+    content  bytea,
+    blob     uuid,
+    preview  json
+);

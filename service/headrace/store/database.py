@@ -7,7 +7,7 @@ import json
 import os
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -224,9 +224,13 @@ async def _pool(dsn: str, size: int) -> asyncpg.Pool[Any]:
 
 
 async def _prepare(connection: Any) -> None:
-    for name in ("json", "jsonb"):
-        with suppress(ValueError):
-            await connection.set_type_codec(name, encoder=_encode, decoder=json.loads, schema="pg_catalog")
+    await connection.set_type_codec("jsonb", encoder=_encode, decoder=json.loads, schema="pg_catalog")
+    # As bytes, for only so can it be a part of a composite value; they are the same as the text.
+    await connection.set_type_codec("json", encoder=_encoded, decoder=json.loads, schema="pg_catalog", format="binary")
+
+
+def _encoded(value: Any) -> bytes:
+    return _encode(value).encode()
 
 
 def _encode(value: Any) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import builtins
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from operator import attrgetter
@@ -153,42 +153,31 @@ async def claim_runs(
     return [ClaimedRun(**row) for row in rows]
 
 
-async def record_steps(connection: Any, service: UUID, steps: Sequence[RunStep]) -> set[int]:
-    """Commit the steps of several runs in one statement; the ids of those that were taken."""
-    moves = [(step.run, move) for step in steps for move in step.moves]
-    attempts = [(step.run, attempt) for step in steps for attempt in step.attempts]
-    outputs = [(step.run, output) for step in steps for output in step.outputs]
-    rows = await connection.fetch(
-        QUERIES["record_steps"],
-        [step.run for step in steps],
-        [step.fence for step in steps],
-        [step.step for step in steps],
-        [step.status for step in steps],
-        [step.ending for step in steps],
-        [step.reason for step in steps],
+async def step_statement(connection: Any) -> Any:
+    """The statement with which `record_steps` writes, made ready on a connection that is kept for it."""
+    # Planning the one large statement anew would cost more than carrying it out.
+    await connection.execute("SET plan_cache_mode = force_generic_plan")
+    return await connection.prepare(QUERIES["record_steps"])
+
+
+async def record_steps(statement: Any, service: UUID, steps: Sequence[RunStep]) -> set[int]:
+    """Commit the steps of several runs by one statement (see `step_statement`); the ids of those that were taken."""
+    rows = await statement.fetch(
         service,
-        *_columns(moves, _MOVE),
-        *_columns(attempts, _ATTEMPT),
-        *_columns(outputs, _OUTPUT),
+        [(step.run, step.fence, step.step, step.status, step.ending, step.reason) for step in steps],
+        [(step.run, *_MOVE(move)) for step in steps for move in step.moves],
+        [(step.run, *_ATTEMPT(attempt)) for step in steps for attempt in step.attempts],
+        [(step.run, *_OUTPUT(output)) for step in steps for output in step.outputs],
         timeout=STATEMENT_SECONDS,
     )
     return {row["id"] for row in rows}
 
 
-_MOVE = (
+_MOVE = attrgetter(
     "block", "status", "attempt", "failures", "waiting", "callbacks_due", "due", "reason", "error", "worker_pid",
 )  # fmt: skip
-_ATTEMPT = ("block", "number", "outcome", "error", "worker_pid", "started_at")
-_OUTPUT = ("block", "position", "attempt", "codec", "bytes", "rows", "content", "blob", "preview")
-
-
-def _columns(rows: Iterable[tuple[int, Any]], names: Sequence[str]) -> list[list[Any]]:
-    """Rows turned to one list a column, the run's id first."""
-    take = attrgetter(*names)
-    cells = [(run, *take(value)) for run, value in rows]
-    if not cells:
-        return [[] for _ in range(len(names) + 1)]
-    return [list(column) for column in zip(*cells, strict=True)]
+_ATTEMPT = attrgetter("block", "number", "outcome", "error", "worker_pid", "started_at")
+_OUTPUT = attrgetter("block", "position", "attempt", "codec", "bytes", "rows", "content", "blob", "preview")
 
 
 async def taken_steps(connection: Any, service: UUID, steps: Sequence[RunStep]) -> set[int]:

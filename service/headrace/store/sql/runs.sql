@@ -75,9 +75,7 @@ SELECT definition FROM headrace.pipeline_version WHERE hash = $1;
 -- The next step of each of several runs, each only where its service still holds it: moves of blocks, ended attempts,
 -- outputs and the run's own state commit together. Gives back the runs whose step was taken.
 WITH step AS (
-    SELECT * FROM unnest(
-        $1::bigint[], $2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::text[]
-    ) AS s (run_id, fence, step, status, ending, reason)
+    SELECT * FROM unnest($2::headrace.recorded_step[])
 ), held AS (
     UPDATE headrace.run AS r
     SET step = s.step,
@@ -88,7 +86,7 @@ WITH step AS (
         finished_at = CASE WHEN s.status IN ('completed', 'failed', 'cancelled') THEN now() END,
         owner = CASE WHEN s.status IN ('completed', 'failed', 'cancelled') THEN NULL ELSE r.owner END
     FROM step AS s
-    WHERE r.id = s.run_id AND r.fence = s.fence AND r.owner = $7 AND r.step = s.step - 1
+    WHERE r.id = s.run_id AND r.fence = s.fence AND r.owner = $1 AND r.step = s.step - 1
     RETURNING r.id
 ), moved AS (
     UPDATE headrace.block_run AS b
@@ -107,23 +105,18 @@ WITH step AS (
                           THEN now() ELSE b.started_at END,
         finished_at = CASE WHEN m.status IN ('completed', 'failed', 'cancelled', 'upstream_failed', 'condition_failed')
                            THEN COALESCE(b.finished_at, now()) END
-    FROM unnest($8::bigint[], $9::text[], $10::text[], $11::int[], $12::int[], $13::bool[], $14::bool[],
-                $15::timestamptz[], $16::text[], $17::json[], $18::int[])
-         AS m (run_id, block, status, attempt, failures, waiting, callbacks_due, due, reason, error, worker_pid)
+    FROM unnest($3::headrace.recorded_move[]) AS m
     WHERE b.run_id = m.run_id AND b.block = m.block AND m.run_id IN (SELECT id FROM held)
 ), ended AS (
     INSERT INTO headrace.attempt (run_id, block, number, outcome, error, worker_pid, service, fence, started_at)
-    SELECT e.run_id, e.block, e.number, e.outcome, e.error, e.worker_pid, $7, s.fence, e.started_at
-    FROM unnest($19::bigint[], $20::text[], $21::int[], $22::text[], $23::json[], $24::int[], $25::timestamptz[])
-         AS e (run_id, block, number, outcome, error, worker_pid, started_at)
+    SELECT e.run_id, e.block, e.number, e.outcome, e.error, e.worker_pid, $1, s.fence, e.started_at
+    FROM unnest($4::headrace.recorded_attempt[]) AS e
     JOIN step AS s ON s.run_id = e.run_id
     WHERE e.run_id IN (SELECT id FROM held)
 ), stored AS (
     INSERT INTO headrace.output (run_id, block, position, attempt, codec, bytes, rows, content, blob, preview)
     SELECT o.run_id, o.block, o.position, o.attempt, o.codec, o.bytes, o.rows, o.content, o.blob, o.preview
-    FROM unnest($26::bigint[], $27::text[], $28::int[], $29::int[], $30::text[], $31::bigint[], $32::bigint[],
-                $33::bytea[], $34::uuid[], $35::json[])
-         AS o (run_id, block, position, attempt, codec, bytes, rows, content, blob, preview)
+    FROM unnest($5::headrace.recorded_output[]) AS o
     WHERE o.run_id IN (SELECT id FROM held)
 )
 SELECT id FROM held;
