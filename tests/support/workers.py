@@ -29,10 +29,10 @@ def call_of(project: Path, source: str, *, block: str = "b", **fields: Any) -> C
     text = dedent(source)
     if "@" not in text:
         text = "@data_loader\n" + text
-    known: dict[str, Any] = {"output_folder": str(project), **fields}
+    known: dict[str, Any] = {"mode": Mode.RUN, "output_folder": str(project), **fields}
     return Call(
-        next(_NUMBERS), Mode.RUN, str(project), "p", block, "data_loader", "python",
-        CodeRef(block, str(project / f"{block}.py"), text), **known,
+        id=next(_NUMBERS), project=str(project), pipeline="p", block=block, block_type="data_loader",
+        language="python", code=CodeRef(block, str(project / f"{block}.py"), text), **known,
     )  # fmt: skip
 
 

@@ -14,7 +14,7 @@ _OURS = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 KINDS = {
     "unstorable-output": "output",
     "unreadable-output": "output",
-    "block-source": "source",
+    "no-decorated-function": "source",
     "block-arguments": "arguments",
     "test-failed": "test",
 }
