@@ -8,25 +8,34 @@ from itertools import product
 
 import asyncpg
 import pytest
+from headrace.domain.events import Fate
 from headrace.domain.statuses import BLOCK_TERMINAL, RUN_TERMINAL, BlockStatus, RunStatus
+from headrace.domain.triggers import TriggerKind, TriggerStatus
 from headrace.store.database import Database
 
 CHECKS = """
 SELECT pg_get_constraintdef(oid) FROM pg_constraint
 WHERE conrelid = $1::regclass AND contype = 'c' AND conkey = ARRAY[(
-    SELECT attnum FROM pg_attribute WHERE attrelid = $1::regclass AND attname = 'status')]
+    SELECT attnum FROM pg_attribute WHERE attrelid = $1::regclass AND attname = $2)]
 """
 TRIGGERS = "SELECT pg_get_triggerdef(oid) FROM pg_trigger WHERE tgrelid = $1::regclass AND NOT tgisinternal"
 FINISHED = "CASE WHEN $2 = ANY ($3::text[]) THEN now() END"
 
 
 @pytest.mark.parametrize(
-    ("table", "words"), [("headrace.run", RunStatus), ("headrace.block_run", BlockStatus)], ids=["run", "block_run"]
+    ("table", "column", "words"),
+    [
+        ("headrace.run", "status", RunStatus),
+        ("headrace.block_run", "status", BlockStatus),
+        ("headrace.event_fate", "fate", Fate),
+        ("headrace.trigger", "kind", TriggerKind),
+        ("headrace.trigger", "status", TriggerStatus),
+    ],
 )
 async def test_the_check_of_a_status_has_exactly_the_words_of_the_domain(
-    database: Database, table: str, words: type[StrEnum]
+    database: Database, table: str, column: str, words: type[StrEnum]
 ):
-    (check,) = [row[0] for row in await database.fetch(CHECKS, table)]
+    (check,) = [row[0] for row in await database.fetch(CHECKS, table, column)]
     assert set(re.findall(r"'(\w+)'", check)) == {str(word) for word in words}
 
 

@@ -14,10 +14,19 @@ from jinja2 import TemplateError as JinjaError
 from headrace.blocks.sandbox import JOIN, MOST_CHARACTERS, STEP, SandboxedEnvironment, Steps, join
 from headrace.domain.errors import HeadraceError
 
-__all__ = ["MOST_CHARACTERS", "SandboxedEnvironment", "TemplateError", "UnsetVariable", "check_syntax", "render"]
+__all__ = [
+    "MOST_CHARACTERS",
+    "SandboxedEnvironment",
+    "TemplateError",
+    "UnsetVariable",
+    "check_syntax",
+    "evaluate",
+    "render",
+]
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 _MOST_SOURCE = 5_000_000
+_KEEP = "__keep"
 
 
 class TemplateError(HeadraceError):
@@ -83,6 +92,21 @@ def render(
     except (ArithmeticError, AttributeError, LookupError, MemoryError, RecursionError, TypeError, ValueError) as error:
         told = f"{type(error).__name__}: {error}"
         raise TemplateError(f"The template could not be rendered: {told}.", line=_line(error)) from error
+
+
+def evaluate(expression: str, *, environ: Mapping[str, str] = _NOTHING, names: Mapping[str, Any] = _NOTHING) -> Any:
+    """The value of an expression over `names`, of its own type; the functions and caps are those of `render`.
+
+    Raises TemplateError for all that fails.
+    """
+    kept: list[Any] = []
+
+    def keep(value: Any) -> str:
+        kept.append(value)
+        return ""
+
+    render(f"{{{{ {_KEEP}(({expression})) }}}}", environ=environ, names={**names, _KEEP: keep})
+    return kept[-1]
 
 
 def check_syntax(text: str) -> None:

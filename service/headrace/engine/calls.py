@@ -19,12 +19,12 @@ def run_variables(pipeline: Pipeline, run: ClaimedRun) -> dict[str, Any]:
     """The keyword arguments of every block of a run, as JSON values: pipeline's < run's < the run's own facts."""
     date = run.execution_date.astimezone(UTC)
     return {
+        "event": {},
         **pipeline.variables,
         **run.variables,
         "ds": date.strftime("%Y-%m-%d"),
         "hr": date.strftime("%H"),
         "env": "prod",
-        "event": {},
         "execution_date": {"$datetime": date.isoformat()},
         "execution_partition": f"{run.id}/{date.strftime('%Y%m%dT%H%M%S')}",
         "pipeline_run_id": run.id,

@@ -17,6 +17,7 @@ from headrace.project.faults import Fault, ProjectFault, Severity, errors_of
 from headrace.project.files import UnreadableFile, read_text, relative
 from headrace.project.reading import Project, survey_project
 from headrace.project.sources import ProfileUse, check_source, parse_source
+from headrace.project.triggers import read_triggers
 
 __all__ = ["Fault", "ProjectFault", "Severity", "check_project", "errors_of"]
 
@@ -40,6 +41,7 @@ def check_project(root: Path, environ: Mapping[str, str] = os.environ) -> list[F
             found.extend(block_faults)
             uses.extend(block_uses)
         found.extend(_variable_faults(reading))
+        found.extend(read_triggers(root, reading.uuid, project.environ).faults)
     found.extend(_sensor_faults(root))
     found.extend(_profile_faults(project, uses))
     return list(dict.fromkeys(found))

@@ -123,10 +123,17 @@ async def keep_project(database: Database, path: str, name: str) -> int:
     return int(await database.fetchval(QUERIES["keep_project"], path, name))
 
 
+async def keep_version(
+    connection: Any, version: str, pipeline: str, definition: Mapping[str, Any], blocks: Sequence[str]
+) -> None:
+    """Pin a pipeline's content under its hash; `blocks` in topological order. Pinned content never changes."""
+    await connection.execute(QUERIES["keep_version"], version, pipeline, definition, list(blocks))
+
+
 async def create_run(database: Database, new: NewRun) -> int:
     """Record a run, its pinned pipeline and its blocks in one transaction, wake the services, and give its id."""
     async with database.transaction() as connection:
-        await connection.execute(QUERIES["keep_version"], new.version, new.pipeline, new.definition)
+        await keep_version(connection, new.version, new.pipeline, new.definition, new.blocks)
         run = await connection.fetchval(
             QUERIES["create_run"],
             new.project_id,

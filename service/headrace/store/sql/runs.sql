@@ -5,9 +5,9 @@ ON CONFLICT (path) DO UPDATE SET name = excluded.name
 RETURNING id;
 
 -- name: keep_version
--- Pin a pipeline's content, once for each hash.
-INSERT INTO headrace.pipeline_version (hash, pipeline, definition) VALUES ($1, $2, $3)
-ON CONFLICT (hash) DO NOTHING;
+-- Pin a pipeline's content, once for each hash; its blocks are those of a run of it.
+INSERT INTO headrace.pipeline_version AS v (hash, pipeline, definition, blocks) VALUES ($1, $2, $3, $4)
+ON CONFLICT (hash) DO UPDATE SET blocks = excluded.blocks WHERE v.blocks = '{}';
 
 -- name: create_run
 -- A run in its first state with a row for each of its blocks; kept blocks count as completed by the earlier run.

@@ -1,0 +1,206 @@
+"""Events in the database: accepting them together with the runs they make, batches, and reading them again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from headrace.domain.events import Accepted, Fate, FateOf, NewEvent
+from headrace.store.queries import QUERIES
+
+STATEMENT_SECONDS = 30.0
+
+EventKey = tuple[int, str, str]
+"""Project, source and key: what tells one event from another."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedFate:
+    """What a trigger (None: the event itself) will make of a new event. A run needs pipeline, version and variables."""
+
+    trigger: int | None
+    fate: Fate
+    reason: str | None = None
+    dedup_key: str | None = None
+    pipeline: str | None = None
+    version: str | None = None
+    variables: Mapping[str, Any] | None = None
+    priority: int = 0
+    execution_date: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedEvent:
+    """An event on its way into the database, with what each trigger makes of it should it be new."""
+
+    event: NewEvent
+    fates: tuple[PlannedFate, ...] = ()
+
+    @property
+    def key(self) -> EventKey:
+        return key_of(self.event)
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingBatch:
+    """A trigger's events that wait to make a run together; times by the database's clock."""
+
+    trigger_id: int
+    waiting: int
+    first_at: datetime
+    last_at: datetime
+    now: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingEvent:
+    """One event of a batch."""
+
+    id: int
+    key: str
+    kind: str
+    source: str
+    payload: Any
+    headers: Mapping[str, str]
+    occurred_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class BatchRun:
+    """The run that a batch makes."""
+
+    project_id: int
+    pipeline: str
+    version: str
+    variables: Mapping[str, Any]
+    priority: int
+    trigger_id: int
+
+
+def key_of(event: NewEvent) -> EventKey:
+    """What tells an event from all others."""
+    return (event.project_id, event.source, event.key)
+
+
+async def accept_events(connection: Any, planned: Sequence[PlannedEvent]) -> list[Accepted]:
+    """Record events, each of another key, and make their runs; an answer for each, in order.
+
+    One statement, committed by itself or with the caller's transaction. Those whose key was known change nothing and
+    are answered with what was recorded first.
+    """
+    rows = await connection.fetch(
+        QUERIES["accept_events"], *_event_columns(planned), *_fate_columns(planned), timeout=STATEMENT_SECONDS
+    )
+    found = _accepted(rows, is_new=True)
+    known = [item.key for item in planned if item.key not in found]
+    if known:
+        found |= await _known(connection, known)
+    return [found[item.key] for item in planned]
+
+
+async def _known(connection: Any, keys: Sequence[EventKey]) -> dict[EventKey, Accepted]:
+    columns = [list(column) for column in zip(*keys, strict=True)]
+    rows = await connection.fetch(QUERIES["known_events"], *columns, timeout=STATEMENT_SECONDS)
+    return _accepted(rows, is_new=False)
+
+
+def _accepted(rows: Sequence[Any], *, is_new: bool) -> dict[EventKey, Accepted]:
+    found: dict[EventKey, Accepted] = {}
+    for row in rows:
+        key = (row["project_id"], row["source"], row["key"])
+        earlier = found.get(key)
+        fates = () if earlier is None else earlier.fates
+        if row["fate"] is not None:
+            fates = (*fates, FateOf(row["trigger_id"], Fate(row["fate"]), row["run_id"], row["reason"]))
+        found[key] = Accepted(row["event_id"], is_new, fates)
+    return found
+
+
+def _event_columns(planned: Sequence[PlannedEvent]) -> list[list[Any]]:
+    events = [item.event for item in planned]
+    return [
+        [event.project_id for event in events],
+        [event.source for event in events],
+        [event.kind for event in events],
+        [event.key for event in events],
+        [event.payload for event in events],
+        [dict(event.headers) for event in events],
+        [event.body for event in events],
+        [event.occurred_at for event in events],
+        [event.replay_of for event in events],
+    ]
+
+
+def _fate_columns(planned: Sequence[PlannedEvent]) -> list[list[Any]]:
+    pairs = [(item.event, fate) for item in planned for fate in item.fates]
+    return [
+        [event.project_id for event, _ in pairs],
+        [event.source for event, _ in pairs],
+        [event.key for event, _ in pairs],
+        [fate.trigger for _, fate in pairs],
+        [fate.fate for _, fate in pairs],
+        [fate.reason for _, fate in pairs],
+        [fate.dedup_key for _, fate in pairs],
+        [fate.pipeline for _, fate in pairs],
+        [fate.version for _, fate in pairs],
+        [fate.variables for _, fate in pairs],
+        [fate.priority for _, fate in pairs],
+        [fate.execution_date for _, fate in pairs],
+    ]
+
+
+async def lock_triggers(connection: Any, triggers: Sequence[int]) -> None:
+    """Keep others from making runs for these triggers until the caller's transaction ends."""
+    await connection.fetch(QUERIES["lock_triggers"], sorted(triggers), timeout=STATEMENT_SECONDS)
+
+
+async def active_runs(connection: Any, trigger: int) -> list[int]:
+    """A trigger's runs that have not ended, the oldest first."""
+    rows = await connection.fetch(QUERIES["active_runs_of_trigger"], trigger, timeout=STATEMENT_SECONDS)
+    return [row["id"] for row in rows]
+
+
+async def cancel_runs(connection: Any, runs: Sequence[int]) -> None:
+    """Ask for the cancel of runs; those that have ended stay as they are."""
+    await connection.execute(QUERIES["cancel_runs"], list(runs), timeout=STATEMENT_SECONDS)
+
+
+async def waiting_batches(connection: Any, triggers: Sequence[int]) -> list[WaitingBatch]:
+    """For each of these triggers with events that wait: how many and since when."""
+    rows = await connection.fetch(QUERIES["waiting_batches"], list(triggers), timeout=STATEMENT_SECONDS)
+    return [WaitingBatch(**row) for row in rows]
+
+
+async def lock_trigger_now(connection: Any, trigger: int) -> bool:
+    """Take a trigger's lock for the caller's transaction; False while somebody else has it."""
+    return await connection.fetchval(QUERIES["lock_trigger_now"], trigger, timeout=STATEMENT_SECONDS) is not None
+
+
+async def waiting_events(connection: Any, trigger: int, most: int) -> list[WaitingEvent]:
+    """The first `most` events that wait for a trigger's batch, locked for the caller's transaction."""
+    rows = await connection.fetch(QUERIES["waiting_events"], trigger, most, timeout=STATEMENT_SECONDS)
+    return [WaitingEvent(**row) for row in rows]
+
+
+async def make_batch_run(connection: Any, new: BatchRun, events: Sequence[int]) -> int:
+    """Make the one run of a batch and record it as the fate of each of its events."""
+    return int(
+        await connection.fetchval(
+            QUERIES["make_batch_run"],
+            new.project_id,
+            new.pipeline,
+            new.version,
+            new.variables,
+            new.priority,
+            new.trigger_id,
+            list(events),
+            timeout=STATEMENT_SECONDS,
+        )
+    )
+
+
+async def end_waiting(connection: Any, trigger: int, events: Sequence[int], fate: Fate, reason: str) -> None:
+    """Give events that waited a final fate that makes no run."""
+    await connection.execute(QUERIES["end_waiting"], trigger, list(events), fate, reason, timeout=STATEMENT_SECONDS)

@@ -1,0 +1,164 @@
+"""Accepts events: they and the runs they make are committed together, and callers are answered after the commit.
+
+Events that wait at the same moment are committed by one statement.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import asyncpg
+
+from headrace.domain.errors import HeadraceError
+from headrace.domain.events import Accepted, Fate, NewEvent
+from headrace.store.errors import DATABASE_AWAY
+from headrace.store.events import PlannedEvent
+from headrace.triggers.planning import MANUAL, Planner
+from headrace.triggers.recording import Recorder
+
+__all__ = ["MANUAL", "Accepted", "Acceptor", "NewEvent", "UnacceptableEvent"]
+
+LONGEST_BATCH = 256
+
+
+class UnacceptableEvent(HeadraceError):
+    """The database cannot hold an event's content."""
+
+    code = "unacceptable-event"
+
+
+@dataclass
+class _Waiting:
+    planned: PlannedEvent
+    answer: asyncio.Future[Accepted]
+
+
+@dataclass
+class Acceptor:
+    """Accepts events for the projects of a service; `run` must be under way for all but `accept_in`."""
+
+    planner: Planner
+    recorder: Recorder
+    made_runs: Callable[[Sequence[int]], None] = lambda runs: None
+    """Called after a commit with the runs that it made."""
+    waits: Callable[[int], None] = lambda trigger: None
+    """Called after a commit with each trigger that has one event more waiting for its batch."""
+    _waiting: list[_Waiting] = field(default_factory=list)
+    _arrived: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def accept(self, event: NewEvent) -> Accepted:
+        """Accept one event; returns after its commit. One of a key that is known is answered as it was then.
+
+        Raises UnacceptableEvent, and what the database raises while it is away: then it is not known whether the event
+        was committed, and trying the same again is right.
+        """
+        return await self._committed(await self.planner.plan(event))
+
+    async def accept_all(self, events: Sequence[NewEvent]) -> list[Accepted]:
+        """Accept several events, each by itself; the answers in order."""
+        planned = [await self.planner.plan(event) for event in events]
+        return list(await asyncio.gather(*(self._committed(item) for item in planned)))
+
+    async def accept_in(self, connection: Any, events: Sequence[NewEvent]) -> list[Accepted]:
+        """Accept events inside the caller's transaction; call `announce` with the answers after its commit."""
+        return [await self.recorder.record_in(connection, await self.planner.plan(event)) for event in events]
+
+    async def start(
+        self,
+        project_id: int,
+        pipeline: str,
+        variables: Mapping[str, Any],
+        *,
+        key: str | None = None,
+        priority: int = 0,
+    ) -> Accepted:
+        """Start a run that somebody asked for. Two starts of one `key` are one. Raises ProjectFault, UnknownProject."""
+        planned = await self.planner.plan_start(project_id, pipeline, variables, key=key, priority=priority)
+        return await self._committed(planned)
+
+    def announce(self, answers: Sequence[Accepted]) -> None:
+        """Tell of runs and waiting events that are committed now."""
+        fresh = [answer for answer in answers if answer.is_new]
+        if runs := [run for answer in fresh for run in answer.runs]:
+            self.made_runs(runs)
+        for answer in fresh:
+            for fate in answer.fates:
+                if fate.fate is Fate.WAITING and fate.trigger is not None:
+                    self.waits(fate.trigger)
+
+    async def run(self) -> None:
+        """Serve until cancelled."""
+        while True:
+            await self._arrived.wait()
+            batch = self._take()
+            try:
+                await self._commit(batch)
+            except (*DATABASE_AWAY, HeadraceError, asyncpg.PostgresError) as error:
+                _refuse(batch, error)
+            except BaseException:
+                _refuse(batch, asyncio.CancelledError())
+                raise
+
+    async def _committed(self, planned: PlannedEvent) -> Accepted:
+        item = _Waiting(planned, asyncio.get_running_loop().create_future())
+        self._waiting.append(item)
+        self._arrived.set()
+        return await item.answer
+
+    def _take(self) -> list[_Waiting]:
+        """The next batch. Of events with one key, or one dedup key, only the first; one under a limit goes alone."""
+        batch: list[_Waiting] = []
+        later: list[_Waiting] = []
+        marks: set[object] = set()
+        for item in self._waiting:
+            if batch and (len(batch) == LONGEST_BATCH or self._goes_alone(batch[0], item) or marks & _marks(item)):
+                later.append(item)
+                continue
+            batch.append(item)
+            marks |= _marks(item)
+        self._waiting = later
+        if not later:
+            self._arrived.clear()
+        return batch
+
+    def _goes_alone(self, first: _Waiting, item: _Waiting) -> bool:
+        return self.recorder.is_limited(first.planned) or self.recorder.is_limited(item.planned)
+
+    async def _commit(self, batch: Sequence[_Waiting]) -> None:
+        try:
+            answers = await self.recorder.record([item.planned for item in batch])
+        except asyncpg.DataError as error:
+            await self._commit_apart(batch, error)
+            return
+        for item, answer in zip(batch, answers, strict=True):
+            if not item.answer.done():
+                item.answer.set_result(answer)
+        self.announce(answers)
+
+    async def _commit_apart(self, batch: Sequence[_Waiting], error: asyncpg.DataError) -> None:
+        """One event of the batch cannot be recorded: the others must not suffer for it."""
+        if len(batch) > 1:
+            for item in batch:
+                await self._commit([item])
+            return
+        event = batch[0].planned.event
+        refusal = UnacceptableEvent(
+            f"The event {event.key} of {event.source} cannot be recorded: {error}",
+            remedy="Send JSON without NaN, infinity or text that is no Unicode.",
+        )
+        _refuse(batch, refusal)
+
+
+def _marks(item: _Waiting) -> set[object]:
+    """What no two events of one statement may share."""
+    keys: set[object] = {(fate.trigger, fate.dedup_key) for fate in item.planned.fates if fate.dedup_key is not None}
+    return keys | {item.planned.key}
+
+
+def _refuse(batch: Sequence[_Waiting], error: BaseException) -> None:
+    for item in batch:
+        if not item.answer.done():
+            item.answer.set_exception(error)

@@ -1,0 +1,150 @@
+"""Makes one run of the events that wait for a trigger's batch, once no more come or a bound is reached."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import anyio
+
+from headrace.blocks.templating import TemplateError
+from headrace.domain.errors import HeadraceError
+from headrace.domain.events import Fate
+from headrace.domain.triggers import Batch
+from headrace.project.plain import NotPlain
+from headrace.store.database import Database
+from headrace.store.errors import DATABASE_AWAY
+from headrace.store.events import (
+    BatchRun,
+    WaitingBatch,
+    WaitingEvent,
+    end_waiting,
+    lock_trigger_now,
+    make_batch_run,
+    waiting_batches,
+    waiting_events,
+)
+from headrace.triggers.book import KnownTrigger, TriggerBook
+from headrace.triggers.matching import run_variables
+from headrace.triggers.pinning import PipelinePins, overrides_of
+
+log = logging.getLogger(__name__)
+
+LOOK_SECONDS = 1.0
+MOST_EVENTS = 10_000
+"""Events that one run takes at most, whatever its trigger says."""
+
+
+@dataclass
+class Batcher:
+    """Looks after the batches of all triggers; several services may, and each event still gets into one run."""
+
+    database: Database
+    book: TriggerBook
+    pins: PipelinePins
+    made_runs: Callable[[Sequence[int]], None] = lambda runs: None
+    look_seconds: float = LOOK_SECONDS
+    _arrived: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def wake(self, trigger: int) -> None:
+        """Hear that a trigger has one event more waiting."""
+        self._arrived.set()
+
+    async def run(self) -> None:
+        """Serve until cancelled."""
+        while True:
+            self._arrived.clear()
+            pause = self.look_seconds
+            try:
+                pause = min(pause, await self.look())
+            except DATABASE_AWAY as error:
+                log.warning("batches wait for the database (%s)", error)
+            with anyio.move_on_after(pause):
+                await self._arrived.wait()
+
+    async def look(self) -> float:
+        """Make the runs that are due; seconds until the next one is, infinity for none."""
+        batching = {known.id: known for known in self._batching()}
+        if not batching:
+            return float("inf")
+        async with self.database.connection() as connection:
+            found = await waiting_batches(connection, list(batching))
+        pause = float("inf")
+        for waiting in found:
+            known = batching[waiting.trigger_id]
+            assert known.trigger.batch is not None  # noqa: S101 - those without are left out above
+            due = due_in(known.trigger.batch, waiting)
+            if due > 0:
+                pause = min(pause, due)
+            elif await self._flush(known):
+                pause = 0.0
+        return pause
+
+    def _batching(self) -> list[KnownTrigger]:
+        return [known for known in self.book.active() if known.trigger.batch is not None]
+
+    async def _flush(self, known: KnownTrigger) -> bool:
+        """Make a trigger's batch; False where another service is at it."""
+        batch = known.trigger.batch
+        most = MOST_EVENTS if batch is None or batch.max_count is None else batch.max_count
+        version, fault = await self._version(known)
+        async with self.database.transaction() as connection:
+            if not await lock_trigger_now(connection, known.id):
+                return False
+            events = await waiting_events(connection, known.id, min(most, MOST_EVENTS))
+            if not events:
+                return False
+            run = await self._decide(connection, known, events, version, fault)
+        if run is not None:
+            self.made_runs([run])
+        return True
+
+    async def _version(self, known: KnownTrigger) -> tuple[str, str]:
+        try:
+            return await self.pins.pin(known.project.id, known.trigger.pipeline, overrides_of(known.trigger)), ""
+        except HeadraceError as error:
+            return "", str(error)
+
+    async def _decide(
+        self, connection: Any, known: KnownTrigger, events: Sequence[WaitingEvent], version: str, fault: str
+    ) -> int | None:
+        ids = [event.id for event in events]
+        trigger = known.trigger
+        try:
+            variables = run_variables(trigger, known.project.environ, batch_names(events), None, {})
+        except (TemplateError, NotPlain) as error:
+            fault = fault or f"trigger {trigger.pipeline}/{trigger.name}: {error}"
+            variables = {}
+        if fault:
+            await end_waiting(connection, known.id, ids, Fate.DEAD, fault)
+            return None
+        variables["events"] = [event.payload for event in events]
+        new = BatchRun(known.project.id, trigger.pipeline, version, variables, trigger.priority, known.id)
+        return await make_batch_run(connection, new, ids)
+
+
+def due_in(batch: Batch, waiting: WaitingBatch) -> float:
+    """Seconds until a batch is due; 0 or less once it is."""
+    if batch.max_count is not None and waiting.waiting >= batch.max_count:
+        return 0.0
+    quiet = batch.delay - (waiting.now - waiting.last_at).total_seconds()
+    if batch.max_wait is None:
+        return quiet
+    return min(quiet, batch.max_wait - (waiting.now - waiting.first_at).total_seconds())
+
+
+def batch_names(events: Sequence[WaitingEvent]) -> dict[str, Any]:
+    """What a trigger's templates can name of a batch; `event` is the last one's payload."""
+    last = events[-1]
+    return {
+        "events": [event.payload for event in events],
+        "event": last.payload,
+        "headers": {name.lower(): value for name, value in last.headers.items()},
+        "key": last.key,
+        "kind": last.kind,
+        "source": last.source,
+        "occurred_at": last.occurred_at,
+    }

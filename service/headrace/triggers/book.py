@@ -1,0 +1,178 @@
+"""The triggers of the projects that a service serves, as their files and the database have them now."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+import anyio
+
+from headrace.domain.triggers import Trigger, TriggerKind, TriggerStatus, trigger_from_json, trigger_to_json
+from headrace.project.reading import pipeline_uuids
+from headrace.project.triggers import TriggerReading, read_triggers
+from headrace.store.database import Database
+from headrace.store.errors import DATABASE_AWAY
+from headrace.store.triggers import FileTrigger, TriggerRow, keep_triggers, triggers_changed_at, triggers_of
+
+log = logging.getLogger(__name__)
+
+LOOK_SECONDS = 1.0
+"""How often files and database are looked at for changes."""
+
+Stamps = tuple[tuple[str, int, int], ...]
+"""Path, mtime in ns and size of every file of triggers."""
+DatabaseState = tuple[int, datetime | None]
+
+
+@dataclass(frozen=True)
+class ServedProject:
+    """A project that a service serves. `environ` is what its templates may read."""
+
+    id: int
+    root: Path
+    environ: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class KnownTrigger:
+    """An active trigger and its id in the database."""
+
+    id: int
+    project: ServedProject
+    trigger: Trigger
+
+
+@dataclass
+class TriggerBook:
+    """Follows triggers while a service runs; a change in a file or by the API counts within `LOOK_SECONDS`."""
+
+    database: Database
+    projects: Sequence[ServedProject]
+    look_seconds: float = LOOK_SECONDS
+    _triggers: dict[tuple[int, str], tuple[KnownTrigger, ...]] = field(default_factory=dict)
+    _by_id: dict[int, KnownTrigger] = field(default_factory=dict)
+    _stamps: dict[int, Stamps] = field(default_factory=dict)
+    _states: dict[int, DatabaseState] = field(default_factory=dict)
+    _rows: dict[int, list[TriggerRow]] = field(default_factory=dict)
+    _readings: dict[int, list[TriggerReading]] = field(default_factory=dict)
+    _changed: asyncio.Event = field(default_factory=asyncio.Event)
+    _ready: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def listening_to(self, project_id: int, source: str) -> tuple[KnownTrigger, ...]:
+        """The active triggers of a project that listen to a source."""
+        return self._triggers.get((project_id, source), ())
+
+    def active(self) -> Iterable[KnownTrigger]:
+        """Every active trigger, of all projects."""
+        return self._by_id.values()
+
+    def of_kind(self, kind: TriggerKind) -> tuple[KnownTrigger, ...]:
+        """The active triggers of one kind, of all projects."""
+        return tuple(known for known in self._by_id.values() if known.trigger.kind is kind)
+
+    def by_id(self, trigger: int) -> KnownTrigger | None:
+        """An active trigger."""
+        return self._by_id.get(trigger)
+
+    def rows(self, project_id: int) -> list[TriggerRow]:
+        """Every trigger of a project as recorded, inactive and broken ones too."""
+        return self._rows.get(project_id, [])
+
+    async def ready(self) -> None:
+        """Wait until the triggers were read once."""
+        await self._ready.wait()
+
+    async def changed(self) -> None:
+        """Wait until some trigger has changed."""
+        await self._changed.wait()
+
+    async def run(self) -> None:
+        """Serve until cancelled."""
+        while True:
+            try:
+                await self.look()
+                self._ready.set()
+            except DATABASE_AWAY as error:
+                log.warning("triggers cannot be followed (%s); trying again", error)
+            await anyio.sleep(self.look_seconds)
+
+    async def look(self) -> None:
+        """Take in whatever changed since the last look."""
+        changed = [await self._look_at(project) for project in self.projects]
+        if any(changed):
+            self._rebuild()
+
+    async def _look_at(self, project: ServedProject) -> bool:
+        stamps = await asyncio.to_thread(trigger_file_stamps, project.root)
+        if stamps != self._stamps.get(project.id):
+            readings = await asyncio.to_thread(_read_all, project)
+            await keep_triggers(self.database, project.id, [row for reading in readings for row in _rows_of(reading)])
+            self._tell_broken(project, readings)
+            self._readings[project.id], self._stamps[project.id] = readings, stamps
+        state = await triggers_changed_at(self.database, project.id)
+        if state == self._states.get(project.id):
+            return False
+        self._rows[project.id] = await triggers_of(self.database, project.id)
+        self._states[project.id] = state
+        return True
+
+    def _tell_broken(self, project: ServedProject, readings: Sequence[TriggerReading]) -> None:
+        for reading in readings:
+            for broken in reading.broken:
+                log.warning(
+                    "trigger %s/%s in %s is broken: %s", broken.pipeline, broken.name, project.root, broken.reason
+                )
+
+    def _rebuild(self) -> None:
+        found: dict[tuple[int, str], list[KnownTrigger]] = {}
+        for project in self.projects:
+            for row in self._rows.get(project.id, []):
+                if row.status == TriggerStatus.ACTIVE:
+                    trigger = trigger_from_json(row.definition)
+                    found.setdefault((project.id, row.source), []).append(KnownTrigger(row.id, project, trigger))
+        self._triggers = {source: tuple(listed) for source, listed in found.items()}
+        self._by_id = {known.id: known for listed in self._triggers.values() for known in listed}
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+
+def trigger_file_stamps(root: Path) -> Stamps:
+    """What tells whether a project's files of triggers changed."""
+    stamps = []
+    for path in sorted((root / "pipelines").glob("*/triggers.yaml")):
+        try:
+            status = path.stat()
+        except OSError:
+            continue
+        stamps.append((str(path), status.st_mtime_ns, status.st_size))
+    return tuple(stamps)
+
+
+def _read_all(project: ServedProject) -> list[TriggerReading]:
+    return [read_triggers(project.root, uuid, project.environ) for uuid in pipeline_uuids(project.root)]
+
+
+def _rows_of(reading: TriggerReading) -> list[FileTrigger]:
+    rows = [row_of(trigger) for trigger in reading.triggers]
+    names = {row.name for row in rows}
+    for broken in reading.broken:
+        if broken.name not in names:
+            names.add(broken.name)
+            rows.append(_broken_row(reading.pipeline, broken.name, broken.reason))
+    return rows
+
+
+def _broken_row(pipeline: str, name: str, reason: str) -> FileTrigger:
+    source = f"api:{pipeline}/{name}"
+    return FileTrigger(pipeline, name, TriggerKind.API, source, TriggerStatus.BROKEN, reason, {})
+
+
+def row_of(trigger: Trigger) -> FileTrigger:
+    """A trigger as it is recorded."""
+    status = TriggerStatus.ACTIVE if trigger.active else TriggerStatus.INACTIVE
+    definition = trigger_to_json(trigger)
+    return FileTrigger(trigger.pipeline, trigger.name, trigger.kind, trigger.source, status, None, definition)

@@ -1,0 +1,89 @@
+"""Pins pipelines for the runs that events make: their version, recorded before a run can name it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+
+from headrace.domain.errors import HeadraceError
+from headrace.domain.pipeline import Pipeline, pipeline_to_json, topological_order
+from headrace.domain.triggers import Trigger
+from headrace.project.versions import pipeline_hash
+from headrace.store.database import Database
+from headrace.store.runs import keep_version
+
+MOST_REMEMBERED = 500
+
+
+class UnknownProject(HeadraceError):
+    """An event belongs to a project that this service does not serve."""
+
+    code = "unknown-project"
+
+
+ReadPipeline = Callable[[str], Pipeline]
+"""Gives a pipeline of one project as its files are now; raises ProjectFault."""
+
+
+@dataclass(frozen=True, slots=True)
+class Overrides:
+    """What a trigger says otherwise than its pipeline; None for no word on it."""
+
+    allow_blocks_to_fail: bool | None = None
+    timeout: float | None = None
+
+    def laid_over(self, pipeline: Pipeline) -> Pipeline:
+        """The pipeline with these settings."""
+        fails = pipeline.allow_blocks_to_fail if self.allow_blocks_to_fail is None else self.allow_blocks_to_fail
+        timeout = pipeline.timeout if self.timeout is None else self.timeout
+        if (fails, timeout) == (pipeline.allow_blocks_to_fail, pipeline.timeout):
+            return pipeline
+        return replace(pipeline, allow_blocks_to_fail=fails, timeout=timeout)
+
+
+NO_OVERRIDES = Overrides()
+
+
+def overrides_of(trigger: Trigger) -> Overrides:
+    """What a trigger says otherwise than its pipeline."""
+    return Overrides(trigger.allow_blocks_to_fail, trigger.timeout)
+
+
+@dataclass
+class PipelinePins:
+    """Reads pipelines of the projects that a service serves, and records each version before a run can name it."""
+
+    database: Database
+    readers: Mapping[int, ReadPipeline]
+    """A project's id to what reads its pipelines."""
+    _versions: OrderedDict[tuple[int, Overrides], tuple[Pipeline, str]] = field(default_factory=OrderedDict)
+    """A pipeline value (by identity: readers give the same value for the same files) to its recorded version."""
+
+    async def pin(self, project_id: int, pipeline: str, overrides: Overrides = NO_OVERRIDES) -> str:
+        """The version that a run of `pipeline` made now has. Raises UnknownProject, ProjectFault."""
+        reader = self.readers.get(project_id)
+        if reader is None:
+            raise UnknownProject(
+                f"This service does not serve project {project_id}.", remedy="Start it with that project's folder."
+            )
+        read = await asyncio.to_thread(reader, pipeline)
+        key = (id(read), overrides)
+        known = self._versions.get(key)
+        if known is None:
+            known = read, await self._record(overrides.laid_over(read))
+            self._remember(key, known)
+        return known[1]
+
+    async def _record(self, pipeline: Pipeline) -> str:
+        version = pipeline_hash(pipeline)
+        definition, blocks = pipeline_to_json(pipeline), topological_order(pipeline)
+        async with self.database.connection() as connection:
+            await keep_version(connection, version, pipeline.uuid, definition, blocks)
+        return version
+
+    def _remember(self, key: tuple[int, Overrides], known: tuple[Pipeline, str]) -> None:
+        self._versions[key] = known
+        while len(self._versions) > MOST_REMEMBERED:
+            self._versions.popitem(last=False)

@@ -1,0 +1,94 @@
+"""Triggers are followed in files and in the database while a service runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from headrace.domain.triggers import ApiCall, Trigger, TriggerKind
+from headrace.store.database import Database
+from headrace.store.triggers import keep_api_trigger
+from headrace.triggers.book import TriggerBook, row_of
+
+from tests.support.triggers import make_stack, webhook, write_triggers
+
+
+def names(book: TriggerBook) -> set[str]:
+    return {known.trigger.name for known in book.active()}
+
+
+async def test_a_change_of_a_file_counts_at_the_next_look(database: Database, root: Path) -> None:
+    write_triggers(root, "orders", [webhook("a"), webhook("b", status="inactive")])
+    stack = await make_stack(database, root)
+    assert names(stack.book) == {"a"}
+    first = stack.trigger_id("a")
+    write_triggers(root, "orders", [webhook("a", "other"), webhook("b")])
+    await stack.book.look()
+    assert names(stack.book) == {"a", "b"}
+    assert stack.trigger_id("a") == first
+    assert stack.book.listening_to(stack.project.id, "webhook:a") == ()
+    assert [known.trigger.name for known in stack.book.listening_to(stack.project.id, "webhook:other")] == ["a"]
+
+
+async def test_a_trigger_that_its_file_no_longer_names_is_switched_off_and_kept(database: Database, root: Path) -> None:
+    write_triggers(root, "orders", [webhook("a"), webhook("b")])
+    stack = await make_stack(database, root)
+    write_triggers(root, "orders", [webhook("b")])
+    await stack.book.look()
+    assert names(stack.book) == {"b"}
+    rows = {row.name: row for row in stack.book.rows(stack.project.id)}
+    assert (rows["a"].status, rows["a"].reason) == ("inactive", "its file no longer names it")
+    (root / "pipelines/orders/triggers.yaml").unlink()
+    await stack.book.look()
+    assert names(stack.book) == set()
+
+
+async def test_a_broken_trigger_is_shown_with_its_reason_and_harms_no_other(database: Database, root: Path) -> None:
+    write_triggers(root, "orders", [webhook("good"), {"name": "bad", "schedule_type": "wobble"}])
+    stack = await make_stack(database, root)
+    assert names(stack.book) == {"good"}
+    bad = next(row for row in stack.book.rows(stack.project.id) if row.name == "bad")
+    assert bad.status == "broken"
+    assert "wobble" in (bad.reason or "")
+    assert "triggers.yaml:" in (bad.reason or "")
+
+
+async def test_a_file_that_is_no_yaml_is_one_broken_trigger(database: Database, root: Path) -> None:
+    (root / "pipelines/orders/triggers.yaml").write_text("triggers: [")
+    stack = await make_stack(database, root)
+    assert [(row.name, row.status) for row in stack.book.rows(stack.project.id)] == [("triggers.yaml", "broken")]
+
+
+async def test_a_trigger_made_by_the_api_is_followed_and_no_file_of_another_takes_it_away(
+    database: Database, root: Path
+) -> None:
+    stack = await make_stack(database, root)
+    made = Trigger("orders", "mine", TriggerKind.API, ApiCall(), active=True)
+    assert await keep_api_trigger(database, stack.project.id, row_of(made)) is not None
+    await stack.book.look()
+    assert names(stack.book) == {"mine"}
+    write_triggers(root, "orders", [webhook("a")])
+    await stack.book.look()
+    assert names(stack.book) == {"a", "mine"}
+    assert (
+        await keep_api_trigger(database, stack.project.id, row_of(Trigger("orders", "a", TriggerKind.API, ApiCall())))
+        is None
+    )
+
+
+async def test_waiting_for_a_change_ends_with_it(database: Database, root: Path) -> None:
+    import anyio
+
+    stack = await make_stack(database, root)
+    async with anyio.create_task_group() as tasks:
+        with anyio.fail_after(10):
+            started = anyio.Event()
+
+            async def change() -> None:
+                await started.wait()
+                write_triggers(root, "orders", [webhook("a")])
+                await stack.book.look()
+
+            tasks.start_soon(change)
+            started.set()
+            await stack.book.changed()
+    assert names(stack.book) == {"a"}
