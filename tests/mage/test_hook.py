@@ -36,10 +36,43 @@ def test_a_name_of_mage_is_ours(line: str, name: str, home: str, tmp_path: Path)
     assert name in told
 
 
-def test_a_module_that_is_not_there_names_those_that_are(tmp_path: Path) -> None:
-    told = answer("import mage_ai.io.snowflake", tmp_path)
-    assert "ModuleNotFoundError: Headrace has no mage_ai.io.snowflake" in told
+@pytest.mark.parametrize(
+    "module",
+    [
+        "mage_ai.io.snowflake",
+        "mage_ai.io.google_cloud_storage",
+        "mage_ai.orchestration.triggers.api",
+        "mage_ai.orchestration.run_status_checker",
+        "mage_ai.data_cleaner.transformer_actions.base",
+        "mage_ai.data_preparation.models.global_data_product",
+        "mage_ai.streaming.sources.base_python",
+        "mage_ai.shared.parsers",
+    ],
+)
+def test_a_module_that_is_not_there_is_named_with_those_that_are(module: str, tmp_path: Path) -> None:
+    told = answer(f"from {module} import thing", tmp_path)
+    assert f"ModuleNotFoundError: Headrace has no {module}." in told
     assert "mage_ai.io.postgres" in told
+    assert answer(f"try: import {module}\nexcept ImportError as error: print(error.name)", tmp_path) == f"{module}\n"
+
+
+def test_all_names_of_a_module_come_with_a_star(tmp_path: Path) -> None:
+    code = "from mage_ai.data_preparation.decorators import *\nprint(data_loader.__name__, xy(max) is max)"
+    assert answer(code, tmp_path) == "data_loader True\n"
+
+
+def test_a_block_whose_decorators_are_imported_without_a_condition_runs(tmp_path: Path) -> None:
+    source = "from mage_ai.data_preparation.decorators import *\n@data_loader\ndef f():\n    return 7\n"
+    code = (
+        "from headrace.blocks import calling\n"
+        f"found = calling.collect({source!r}, '/b.py', 'data_loader', {{}})\nprint(calling.call_block(found, {{}}, {{}}))"
+    )
+    assert answer(code, tmp_path) == "[7]\n"
+
+
+def test_settings_of_other_stores_have_their_keys(tmp_path: Path) -> None:
+    code = "from mage_ai.io.config import ConfigKey as K\nprint(K.AWS_REGION, K('POSTGRES_HOST'), f'{K.MYSQL_HOST}')"
+    assert answer(code, tmp_path) == "AWS_REGION POSTGRES_HOST MYSQL_HOST\n"
 
 
 def test_a_name_that_is_not_there_is_an_import_error(tmp_path: Path) -> None:
@@ -50,6 +83,8 @@ def test_default_repo_is_the_project_whatever_its_folder_is_called(tmp_path: Pat
     (tmp_path / "utils").mkdir()
     (tmp_path / "utils" / "words.py").write_text("HELLO = 'hello'\n")
     assert answer("from default_repo.utils.words import HELLO\nprint(HELLO)", tmp_path) == "hello\n"
+    (tmp_path / "__init__.py").write_text("from default_repo.utils.words import HELLO as WORD\n")
+    assert answer("import default_repo\nprint(default_repo.WORD)", tmp_path) == "hello\n"
 
 
 def test_installing_loads_no_pandas_and_twice_is_once(tmp_path: Path) -> None:

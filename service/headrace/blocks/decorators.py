@@ -97,6 +97,16 @@ def _unmarked(function: Any = None, *_: Any, **__: Any) -> Any:
     return function if callable(function) else lambda real: real
 
 
+def collect_decorated_objs(decorated_objs: list[Any]) -> Callable[[Any], Any]:
+    """A decorator that adds what it decorates to a list."""
+
+    def collect(decorated: Any) -> Any:
+        decorated_objs.append(decorated)
+        return decorated
+
+    return collect
+
+
 IGNORED = (
     "extension", "data_source", "xy", "x", "y", "render", "columns", "configuration", "streaming_source",
     "streaming_sink", "data_integration_source", "data_integration_destination", "data_integration_config",

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
+from importlib.util import spec_from_file_location
 from types import ModuleType
 from typing import Any
 
 from headrace.blocks.context import get_repo_path
-from headrace.mage.names import MODULES
+from headrace.mage.names import MODULES, PACKAGES
 
 PROJECT_PACKAGE = "default_repo"
 """How Mage's own template, and with it much code, calls the project's package whatever its folder is called."""
@@ -24,7 +26,7 @@ def install() -> None:
 
 
 class Aliases(MetaPathFinder):
-    """Finds the modules of MODULES, and the project under the name `default_repo`."""
+    """Finds the modules of MODULES and PACKAGES, and the project under the name `default_repo`."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
@@ -34,9 +36,9 @@ class Aliases(MetaPathFinder):
             return _project_spec()
         if fullname != "mage_ai" and not fullname.startswith("mage_ai."):
             return None
-        if fullname not in MODULES:
+        if fullname not in MODULES and fullname not in PACKAGES:
             raise ModuleNotFoundError(_not_here(fullname), name=fullname)
-        return ModuleSpec(fullname, AliasLoader(), is_package=True)
+        return ModuleSpec(fullname, AliasLoader(), is_package=fullname in PACKAGES)
 
 
 class AliasLoader(Loader):
@@ -54,25 +56,27 @@ class Alias(ModuleType):
     """A module of `mage_ai`."""
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        names = MODULES[self.__name__]
-        home = names.get(name) or names.get("*")
+        names = MODULES.get(self.__name__, {})
+        if name == "__all__":
+            return list(names)
+        home = names.get(name)
         if home is None:
-            known = ", ".join(names) or "none"
-            raise AttributeError(f"Headrace's {self.__name__} has no {name}; it has: {known}.")
+            raise AttributeError(f"Headrace's {self.__name__} has no {name}; it has: {', '.join(names) or 'none'}.")
         value = getattr(importlib.import_module(home), name)
         setattr(self, name, value)
         return value
 
 
-def _project_spec() -> ModuleSpec:
-    """A package without a file, whose modules are found in the project's folder."""
+def _project_spec() -> ModuleSpec | None:
+    """The project's folder as a package, with its `__init__.py` where it has one."""
+    folder = get_repo_path()
+    start = os.path.join(folder, "__init__.py")
+    if os.path.isfile(start):
+        return spec_from_file_location(PROJECT_PACKAGE, start, submodule_search_locations=[folder])
     spec = ModuleSpec(PROJECT_PACKAGE, None, is_package=True)
-    spec.submodule_search_locations = [get_repo_path()]
+    spec.submodule_search_locations = [folder]
     return spec
 
 
 def _not_here(fullname: str) -> str:
-    known = ", ".join(name for name, names in MODULES.items() if names)
-    return f"Headrace has no {fullname}. Of mage_ai it has: {known}. Import another library in its place."
+    return f"Headrace has no {fullname}. Of mage_ai it has: {', '.join(MODULES)}. Import another library in its place."

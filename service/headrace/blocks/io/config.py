@@ -4,27 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from headrace.blocks.context import get_repo_path
 from headrace.blocks.io.base import ConnectorFault
+from headrace.blocks.io.config_key import ConfigKey
 from headrace.blocks.io_config import read_profile
 from headrace.blocks.secrets import secrets_in
 
-
-class ConfigKey(StrEnum):
-    """Names of settings."""
-
-    POSTGRES_CONNECT_TIMEOUT = "POSTGRES_CONNECT_TIMEOUT"
-    POSTGRES_CONNECTION_METHOD = "POSTGRES_CONNECTION_METHOD"
-    POSTGRES_DBNAME = "POSTGRES_DBNAME"
-    POSTGRES_HOST = "POSTGRES_HOST"
-    POSTGRES_PASSWORD = "POSTGRES_PASSWORD"  # noqa: S105 - a setting's name
-    POSTGRES_PORT = "POSTGRES_PORT"
-    POSTGRES_SCHEMA = "POSTGRES_SCHEMA"
-    POSTGRES_USER = "POSTGRES_USER"
+__all__ = ["ConfigFileLoader", "ConfigKey", "ConfigLoader", "EnvironmentVariableLoader"]
 
 
 class ConfigLoader:
