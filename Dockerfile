@@ -8,15 +8,18 @@ RUN python -m venv /opt/headrace \
     && /opt/headrace/bin/pip install --no-cache-dir --constraint constraints.txt .
 
 FROM python:3.12-slim
-RUN useradd --create-home --uid 10001 headrace
+# A number, so that it is known not to be root without a look into the image.
+RUN useradd --create-home --uid 10001 headrace \
+    && install --directory --owner=headrace /project /var/lib/headrace
 COPY --from=build /opt/headrace /opt/headrace
-ENV PATH=/opt/headrace/bin:$PATH
+COPY --chown=headrace metadata.yaml io_config.yaml /project/
+COPY --chown=headrace pipelines /project/pipelines
+COPY --chown=headrace sensors /project/sensors
+# Where no HEADRACE_DATABASE_URL is given, the embedded Postgres keeps its data under HEADRACE_HOME.
+ENV PATH=/opt/headrace/bin:$PATH HEADRACE_HOME=/var/lib/headrace
 WORKDIR /project
-COPY --chown=headrace metadata.yaml io_config.yaml ./
-COPY --chown=headrace pipelines ./pipelines
-COPY --chown=headrace sensors ./sensors
-RUN chown headrace /project
-USER headrace
+USER 10001
+VOLUME /var/lib/headrace
 EXPOSE 6789
-HEALTHCHECK --interval=30s --timeout=10s --start-period=20s CMD ["headrace", "db", "status"]
+HEALTHCHECK --interval=30s --timeout=10s --start-period=30s CMD ["headrace", "db", "status"]
 CMD ["headrace", "run", "/project", "api_to_postgres"]

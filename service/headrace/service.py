@@ -27,6 +27,7 @@ from headrace.project.reading import Project, read_pipeline, read_project
 from headrace.project.versions import pipeline_hash
 from headrace.samples import serve_samples
 from headrace.store.database import Database, open_database, project_database
+from headrace.store.embedded import HOME_SETTING
 from headrace.store.queries import QUERIES
 from headrace.store.runs import keep_project
 
@@ -215,7 +216,7 @@ async def _start_engine(
     if "POSTGRES_HOST" not in project.environ and database.address.kind == "embedded":
         extra |= await project_database(database, project.root)
     pool = await stack.enter_async_context(WorkerPool(environ=worker_environ(project.environ, extra), spares=spares))
-    folder = stack.enter_context(work_folder(_work_base(database, project.root)))
+    folder = stack.enter_context(work_folder(_work_base(database, project)))
     headrace.pool = pool
     headrace.engine = Engine(
         database=database,
@@ -238,6 +239,8 @@ def _resolved(project: Path) -> Path:
     return project.resolve()
 
 
-def _work_base(database: Database, project: Path) -> Path:
+def _work_base(database: Database, project: Project) -> Path:
     folder = database.address.folder
-    return (project / ".headrace" if folder is None else folder.parent) / "work"
+    if folder is not None:
+        return folder.parent / "work"
+    return Path(project.environ.get(HOME_SETTING) or project.root / ".headrace") / "work"

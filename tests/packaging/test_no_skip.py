@@ -75,7 +75,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("no_skip", [None, "", "0"])
+@pytest.mark.parametrize("no_skip", [None, "0"])
 def test_skips_are_skips_where_nothing_else_is_asked(folder: Path, no_skip: str | None):
     code, told = outcome(folder, no_skip)
     assert code == 0, told

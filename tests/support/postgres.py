@@ -10,7 +10,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,14 @@ def server_home() -> Iterator[Path]:
     try:
         yield home
     finally:
+        _until_its_server_is_gone(home)
         shutil.rmtree(home, ignore_errors=True)
+
+
+def _until_its_server_is_gone(home: Path) -> None:
+    """Wait for the end of the home's server, which stays a moment after its last user has left."""
+    with suppress(FileNotFoundError, ValueError, IndexError):
+        until_gone(int((home / "postgres" / "data" / "postmaster.pid").read_text().split()[0]))
 
 
 def server_environ(home: Path, binaries: str = "wheel") -> dict[str, str]:

@@ -1,0 +1,122 @@
+"""The image and its compose file: what they copy is there and is enough, and they promise what they should."""
+
+from __future__ import annotations
+
+import fnmatch
+import json
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+from headrace.project.checking import check_project
+from headrace.project.dotenv import read_dotenv
+
+from tests.packaging.test_wheel import build, files_in
+from tests.support.checkout import ROOT
+
+
+@dataclass(frozen=True)
+class Instruction:
+    name: str
+    text: str
+
+    @property
+    def copied(self) -> tuple[list[str], str]:
+        """Sources in the checkout, and the target, of a COPY."""
+        words = [word for word in self.text.split() if not word.startswith("--")]
+        return words[:-1], words[-1]
+
+
+def stages() -> list[list[Instruction]]:
+    """The Dockerfile's instructions, stage by stage."""
+    text = re.sub(r"\\\n\s*", "", (ROOT / "Dockerfile").read_text())
+    found: list[list[Instruction]] = []
+    for line in text.splitlines():
+        if not line or line.startswith("#"):
+            continue
+        name, _, rest = line.partition(" ")
+        if name == "FROM":
+            found.append([])
+        found[-1].append(Instruction(name, rest))
+    return found
+
+
+def admitted(name: str) -> bool:
+    """Whether .dockerignore, a list of exceptions to `*`, lets a file of the checkout's root into the build."""
+    lines = (ROOT / ".dockerignore").read_text().split()
+    assert lines[0] == "*"
+    return any(line.startswith("!") and fnmatch.fnmatch(name, line[1:]) for line in lines)
+
+
+def copy_into(folder: Path, stage: list[Instruction]) -> None:
+    """Do what a stage's COPY instructions do with files of the checkout."""
+    ignored = shutil.ignore_patterns("__pycache__")
+    for instruction in stage:
+        if instruction.name != "COPY" or "--from=" in instruction.text:
+            continue
+        sources, target = instruction.copied
+        for source in sources:
+            assert admitted(source), f".dockerignore keeps {source} out"
+            place = folder / target.lstrip("/")
+            if (ROOT / source).is_dir():
+                shutil.copytree(ROOT / source, place, ignore=ignored)
+            else:
+                place.mkdir(parents=True, exist_ok=True)
+                shutil.copy(ROOT / source, place)
+
+
+def test_what_the_first_stage_copies_is_enough_to_build_the_whole_wheel(tmp_path: Path):
+    copy_into(tmp_path / "src", stages()[0])
+    assert (tmp_path / "src" / "constraints.txt").is_file()
+    assert files_in(build(tmp_path / "src", tmp_path / "thin")) == files_in(build(ROOT, tmp_path / "whole"))
+
+
+def test_what_the_last_stage_copies_is_a_project_without_faults(tmp_path: Path):
+    copy_into(tmp_path, stages()[-1])
+    assert check_project(tmp_path / "project", {}) == []
+    command = json.loads(next(found.text for found in stages()[-1] if found.name == "CMD"))
+    assert command[-2] == "/project"
+    assert (tmp_path / "project" / "pipelines" / command[-1] / "metadata.yaml").is_file()
+
+
+def test_the_image_runs_as_an_ordinary_user_says_how_it_is_and_has_the_port():
+    last = {found.name: found.text for found in stages()[-1]}
+    assert len(stages()) > 1
+    assert int(last["USER"]) > 0
+    assert 'CMD ["headrace", "db", "status"]' in last["HEALTHCHECK"]
+    assert last["EXPOSE"] == "6789"
+
+
+@pytest.mark.may_skip
+def test_hadolint_finds_nothing():
+    linter = Path(sysconfig.get_path("scripts")) / "hadolint"
+    if not linter.exists():
+        pytest.skip(f"no wheel of hadolint for {sys.platform}")
+    told = subprocess.run([linter, "Dockerfile"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert told.returncode == 0, told.stdout
+    assert told.stdout == ""
+
+
+def test_the_compose_file_needs_no_variable_that_the_template_lacks():
+    text = (ROOT / "compose.yaml").read_text()
+    given, faults = read_dotenv((ROOT / "dev.env").read_text())
+    assert not faults
+    assert set(re.findall(r"(?<!\$)\$\{(\w+)\}", text)) <= set(given)
+
+
+def test_the_compose_file_joins_the_image_to_a_postgres_that_keeps_its_data():
+    services = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]
+    given, _ = read_dotenv((ROOT / "dev.env").read_text())
+    assert services["headrace"]["ports"] == ["127.0.0.1:6789:6789"]
+    assert services["headrace"]["depends_on"] == {"postgres": {"condition": "service_healthy"}}
+    assert services["headrace"]["environment"]["POSTGRES_HOST"] == given["POSTGRES_HOST"] == "postgres"
+    assert services["headrace"]["environment"]["POSTGRES_PORT"] == given["POSTGRES_PORT"]
+    assert services["headrace"]["env_file"] == ".env"
+    assert re.fullmatch(r"postgres:1[5-8]", services["postgres"]["image"])
+    assert services["postgres"]["volumes"]
