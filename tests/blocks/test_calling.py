@@ -301,27 +301,6 @@ def test_all_conditions_of_a_file_must_hold() -> None:
     assert "b gave a false value" in calling.conditions_hold(collected(text, "conditional"), {}, {}).reason
 
 
-@pytest.mark.parametrize(
-    ("signature", "body"),
-    [("", "True"), ("*args", "args == (3,)"), ("**kwargs", "kwargs['day'] == 'x'"), ("x", "x == 3")],
-)
-def test_a_sensor_gets_what_it_takes(signature: str, body: str) -> None:
-    found = collected(f"@sensor\ndef look({signature}):\n    return {body}\n", "sensor")
-    assert calling.call_sensor(found, {"up": [3]}, {"day": "x"}) is True
-
-
-@pytest.mark.parametrize(
-    ("decorator", "configuration", "seconds"),
-    [("@sensor", {}, 60.0), ("@sensor", {"poll_interval": 7}, 7.0), ("@sensor(interval=5)", {"poll_interval": 7}, 5.0)],
-)
-def test_a_sensors_interval_is_the_decorators_then_the_configurations(
-    decorator: str, configuration: dict[str, Any], seconds: float
-) -> None:
-    found = collected(f"{decorator}\ndef look():\n    return False\n", "sensor")
-    assert calling.call_sensor(found, {}, {}) is False
-    assert calling.sensor_interval(found, configuration) == seconds
-
-
 CALLBACKS = """
 @callback
 def bare(output, **kwargs):

@@ -31,16 +31,18 @@ __all__ = [
     "Collected",
     "TestsReport",
     "Verdict",
+    "argument",
     "block_kwargs",
     "call_block",
     "call_callbacks",
-    "call_sensor",
     "collect",
     "conditions_hold",
+    "first_function",
     "format_without_ours",
     "has_tests",
+    "name_of",
     "run_tests",
-    "sensor_interval",
+    "settled",
     "user_frames",
 ]
 
@@ -48,7 +50,6 @@ Inputs = Mapping[str, Sequence[Any]]
 """Upstream block to its outputs, in the order of the block's upstream_blocks."""
 Function = Callable[..., Any]
 
-SENSOR_SECONDS = 60.0
 DECORATORS = {"conditional": "condition"}
 """Block types whose decorator has another name."""
 
@@ -144,7 +145,7 @@ def collect(text: str, path: str, block_type: str, inputs: Inputs) -> Collected:
 def _named_inputs(inputs: Inputs) -> dict[str, Any]:
     named: dict[str, Any] = {}
     for number, (uuid, outputs) in enumerate(inputs.items(), start=1):
-        named[uuid] = named[f"df_{number}"] = _argument(outputs)
+        named[uuid] = named[f"df_{number}"] = argument(outputs)
     return named
 
 
@@ -175,15 +176,16 @@ def call_block(collected: Collected, inputs: Inputs, kwargs: Mapping[str, Any]) 
     None is no output; a tuple or list is spread; the frames that a generator yields are one frame, its other values
     one list; anything else is one output.
     """
-    function = _first(collected)
-    arguments = [_argument(outputs) for outputs in inputs.values()]
+    function = first_function(collected)
+    arguments = [argument(outputs) for outputs in inputs.values()]
     _check_arguments(function, arguments, collected, inputs)
     for preprocesser in collected.registry.of("preprocesser"):
         _call(preprocesser, _accepted(preprocesser, arguments), kwargs)
     return _outputs(_call(function, arguments, kwargs))
 
 
-def _first(collected: Collected) -> Function:
+def first_function(collected: Collected) -> Function:
+    """The function that the block runs. Raises BlockSourceFault where the source marks none."""
     if collected.functions:
         return collected.functions[0]
     name = collected.decorator
@@ -194,7 +196,8 @@ def _first(collected: Collected) -> Function:
     )
 
 
-def _argument(outputs: Sequence[Any]) -> Any:
+def argument(outputs: Sequence[Any]) -> Any:
+    """The outputs of one upstream block as the one argument that they are."""
     return outputs[0] if len(outputs) == 1 else list(outputs)
 
 
@@ -204,7 +207,7 @@ def _check_arguments(function: Function, arguments: Sequence[Any], collected: Co
     if len(named) == given or (len(named) < given and takes_more):
         return
     raise BlockArgumentsFault(
-        f"{_name(function)} in {collected.path} takes {len(named)} upstream outputs ({', '.join(named) or 'none'})"
+        f"{name_of(function)} in {collected.path} takes {len(named)} upstream outputs ({', '.join(named) or 'none'})"
         f" but the block has {given} upstream blocks ({', '.join(inputs) or 'none'}).",
         remedy="Each named parameter takes one upstream block's output, in order; *args takes any number; "
         "variables come through **kwargs.",
@@ -218,12 +221,13 @@ def _slots(function: Function) -> tuple[list[str], bool]:
     return named, any(p.kind is p.VAR_POSITIONAL for p in parameters)
 
 
-def _name(function: Function) -> str:
+def name_of(function: Function) -> str:
+    """What a function is called."""
     return getattr(function, "__name__", repr(function))
 
 
 def _call(function: Function, arguments: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-    return _settled(function(*arguments, **(kwargs if _takes_kwargs(function) else {})))
+    return settled(function(*arguments, **(kwargs if _takes_kwargs(function) else {})))
 
 
 def _takes_kwargs(function: Function) -> bool:
@@ -239,7 +243,7 @@ def _accepted(function: Function, arguments: Sequence[Any]) -> Sequence[Any]:
     return arguments[:places]
 
 
-def _settled(value: Any) -> Any:
+def settled(value: Any) -> Any:
     """A coroutine's result; the gathered parts of a generator; anything else as it is."""
     if inspect.iscoroutine(value):
         return result_of(value)
@@ -295,7 +299,7 @@ def _failure_of(test: Function, outputs: Sequence[Any], kwargs: Mapping[str, Any
     except AssertionError as error:
         frames = [frame for frame in user_frames(error) if frame[0] == path]
         line = f" (line {frames[-1][1]}: {frames[-1][3]})" if frames else ""
-        return f"{_name(test)}{line}: {error or 'the assertion does not hold'}."
+        return f"{name_of(test)}{line}: {error or 'the assertion does not hold'}."
     return None
 
 
@@ -304,38 +308,24 @@ def _check_test_arguments(test: Function, outputs: Sequence[Any], path: str) -> 
         inspect.signature(test).bind(*outputs)
     except TypeError as error:
         raise BlockArgumentsFault(
-            f"The test {_name(test)} in {path} does not take the block's {len(outputs)} outputs: {error}.",
+            f"The test {name_of(test)} in {path} does not take the block's {len(outputs)} outputs: {error}.",
             remedy="A test takes one parameter for each output of the block; *args takes any number.",
         ) from None
 
 
 def conditions_hold(collected: Collected, inputs: Inputs, kwargs: Mapping[str, Any]) -> Verdict:
     """Whether all of a conditional's functions give a true value; one that raises counts as false, and is logged."""
-    _first(collected)
-    arguments = [_argument(outputs) for outputs in inputs.values()]
+    first_function(collected)
+    arguments = [argument(outputs) for outputs in inputs.values()]
     for function in collected.functions:
         try:
             met = bool(_call(function, _accepted(function, arguments), kwargs))
         except Exception as error:  # a boundary, as in Mage: a condition that raises is a condition that is false
-            _log.exception("the condition %s raised: it counts as false", _name(function))
-            return Verdict(False, f"{_name(function)} raised {type(error).__name__}: {error}")
+            _log.exception("the condition %s raised: it counts as false", name_of(function))
+            return Verdict(False, f"{name_of(function)} raised {type(error).__name__}: {error}")
         if not met:
-            return Verdict(False, f"{_name(function)} gave a false value")
+            return Verdict(False, f"{name_of(function)} gave a false value")
     return Verdict(True)
-
-
-def call_sensor(collected: Collected, inputs: Inputs, kwargs: Mapping[str, Any]) -> bool:
-    """One look of a sensor: arguments only where the function takes them."""
-    function = _first(collected)
-    arguments = [_argument(outputs) for outputs in inputs.values()]
-    return bool(_call(function, _accepted(function, arguments), kwargs))
-
-
-def sensor_interval(collected: Collected, configuration: Mapping[str, Any]) -> float:
-    """Seconds between two looks: the decorator's interval, else the block's `poll_interval`, else 60."""
-    if collected.registry.sensor_interval is not None:
-        return collected.registry.sensor_interval
-    return float(configuration.get("poll_interval") or SENSOR_SECONDS)
 
 
 def call_callbacks(
@@ -346,7 +336,7 @@ def call_callbacks(
     `inputs` has the parent block alone, with its outputs. All callbacks run; then the first error is raised.
     """
     parent = next(iter(inputs), "")
-    outputs = _argument(inputs.get(parent, ()))
+    outputs = argument(inputs.get(parent, ()))
     base = {**kwargs, "parent_block_uuid": parent}
     if error is not None:
         base["__error"] = error

@@ -19,7 +19,8 @@ class Registry:
     namespace: dict[str, Any] = field(default_factory=dict)
     """The source's globals: what a module that it imports marks is not the block's."""
     marked: dict[str, list[Function]] = field(default_factory=dict)
-    sensor_interval: float | None = None
+    sensor_options: dict[str, Any] = field(default_factory=dict)
+    """The options of the first function marked as a sensor."""
     callbacks: dict[str, list[Function]] = field(default_factory=dict)
 
     def of(self, name: str) -> list[Function]:
@@ -39,19 +40,18 @@ def _registry() -> Registry | None:
 
 
 def _marker(name: str) -> Callable[..., Any]:
-    def apply(registry: Registry | None, function: Function, interval: Any) -> Function:
+    def apply(registry: Registry | None, function: Function, options: dict[str, Any]) -> Function:
         if registry is None:
             return function
         registry.marked.setdefault(name, []).append(function)
-        if name == "sensor" and interval is not None and len(registry.of(name)) == 1:
-            registry.sensor_interval = float(interval)
+        if name == "sensor" and len(registry.of(name)) == 1:
+            registry.sensor_options = options
         return function
 
     def mark(function: Any = None, *_: Any, **options: Any) -> Any:
-        interval = options.get("interval")
         if callable(function):
-            return apply(_registry(), function, interval)
-        return lambda real: apply(_registry(), real, interval)
+            return apply(_registry(), function, options)
+        return lambda real: apply(_registry(), real, options)
 
     mark.__name__ = mark.__qualname__ = name
     mark.__doc__ = f"Mark a function as the block's {name}; with options or without."

@@ -13,11 +13,17 @@ class Event:
     """Something that happened. Two events of one source with the same `key` are one; None means always a new one."""
 
     payload: Mapping[str, Any] = field(default_factory=dict)
-    """JSON values: a run gets them as kwargs['event']."""
+    """JSON values: a run gets them as kwargs['event']. Dates and times become ISO 8601; UUIDs and Decimals, text."""
     key: str | None = None
     occurred_at: datetime | None = None
     """When it happened, with a time zone; None for the moment at which it is accepted."""
+    cursor: Any = None
+    """Where the sensor goes on once this event is committed: JSON values or a datetime; None leaves it where it is."""
+    execution_date: datetime | None = None
+    """The execution_date of the runs made of it, with a time zone; None for the moment at which it is accepted."""
 
     def __post_init__(self) -> None:
-        if self.occurred_at is not None and self.occurred_at.tzinfo is None:
-            raise ValueError("An Event's occurred_at needs a time zone: datetime.now(timezone.utc), for one.")
+        for name in ("occurred_at", "execution_date"):
+            time = getattr(self, name)
+            if time is not None and time.tzinfo is None:
+                raise ValueError(f"An Event's {name} needs a time zone: datetime.now(timezone.utc), for one.")

@@ -8,18 +8,33 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from headrace.domain.errors import HeadraceError
 from headrace.engine.worker_logs import LineCapture, LogCaps, LogLine
 from headrace.engine.worker_template import Forked
-from headrace.worker.protocol import Call, Failure, Outcome, Result, encode, result_from_json
+from headrace.worker.protocol import Answer, Call, Failure, Outcome, Result, encode, result_from_json
 
 _READ = 262_144
 _PIPE_READ = 65_536
 _TURNS = 8
 """Reads in one turn of the event loop: more than a pipe holds, and a flood still lets other work in."""
+
+Answers = Callable[[str, Mapping[str, Any]], Awaitable[Any]]
+"""Answers a question of that name with JSON values; what it raises of ours goes to the code that asked."""
+
+
+class NoAnswer(HeadraceError):
+    """Nobody answers a question of this name here."""
+
+    code = "no-answer"
+
+
+async def answer_nothing(question: str, content: Mapping[str, Any]) -> Any:
+    """For calls whose code has nothing to ask."""
+    raise NoAnswer(f"The service has no answer for {question!r} here.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +48,8 @@ class WorkerKey:
     """A run's or attempt's token when it wants workers of its own; empty for workers shared by runs."""
     once: bool = False
     """Whether the worker ends when it is released (isolation by block)."""
+    apart: bool = False
+    """Whether the worker counts for no limit: for sensors, which must not wait for blocks."""
 
 
 class Worker:
@@ -55,6 +72,8 @@ class Worker:
         self._received = bytearray()
         self._unsent = b""
         self._capture: LineCapture | None = None
+        self._answers: Answers = answer_nothing
+        self._replies: set[asyncio.Task[None]] = set()
         self._call: int | None = None
         self._answer: asyncio.Future[Result] | None = None
         self._timed_out: float | None = None
@@ -76,26 +95,30 @@ class Worker:
         on_log: Callable[[LogLine], None],
         timeout: float | None = None,  # noqa: ASYNC109 - the block's own limit, which ends a process, not a task
         grace: float = 5.0,
+        answers: Answers = answer_nothing,
     ) -> Result:
         """Run one call to its end. A block's fault, its time limit and the worker's death come back as a Result.
 
-        `timeout` and `grace` are seconds. When the awaiting task is cancelled, the worker's whole process group is
-        ended (TERM, `grace`, KILL), and the cancellation goes on once nothing of it is left.
+        `timeout` and `grace` are seconds. `answers` answers what the block's code asks. When the awaiting task is
+        cancelled, the worker's whole process group is ended (TERM, `grace`, KILL), and the cancellation goes on once
+        nothing of it is left. So it is with what an answer raises that is no error of ours.
         """
         if self.gone.done():
             return self._died(call.id, self.gone.result())
+        self._answers = answers
         self._begin(call, on_log)
         timer = None if timeout is None else self._loop.call_later(timeout, self._time_out, timeout, grace)
         answer = self._answer
         assert answer is not None  # noqa: S101 - set by _begin
         try:
             return await answer
-        except asyncio.CancelledError:
+        except BaseException:  # cancelled, or an answer failed for a reason that is none of the block's
             await self._end_before_raising(grace)
             raise
         finally:
             if timer is not None:
                 timer.cancel()
+            self._answers = answer_nothing
             self._capture = self._answer = self._call = None
 
     def _begin(self, call: Call, on_log: Callable[[LogLine], None]) -> None:
@@ -108,10 +131,16 @@ class Worker:
         self._send(encode("call", call))
 
     async def _end_before_raising(self, grace: float) -> None:
-        stopping = asyncio.ensure_future(self.stop(grace))
+        stopping = asyncio.ensure_future(self._stop_answering(grace))
         while not stopping.done():
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.shield(stopping)
+
+    async def _stop_answering(self, grace: float) -> None:
+        for reply in self._replies:
+            reply.cancel()
+        await self.stop(grace)
+        await asyncio.gather(*self._replies, return_exceptions=True)
 
     async def stop(self, grace: float = 5.0) -> None:
         """End the worker and everything it started: TERM, `grace` seconds, KILL. Returns when nothing is left."""
@@ -196,8 +225,31 @@ class Worker:
             self._drain(name)  # what was printed before this message was written lies in the pipes by now
         if operation == "result":
             self._take_result(message)
+        elif operation == "ask":
+            self._take_question(message)
         elif operation == "log" and self._capture is not None and message["call"] == self._call:
             self._capture.record(message["level"], message["message"])
+
+    def _take_question(self, message: dict[str, Any]) -> None:
+        if message["call"] != self._call:
+            return
+        reply = self._loop.create_task(self._reply(message))
+        self._replies.add(reply)
+        reply.add_done_callback(self._replied)
+
+    async def _reply(self, question: dict[str, Any]) -> None:
+        call, number = question["call"], question["number"]
+        try:
+            answer = Answer(call, number, await self._answers(question["name"], question["content"]))
+        except HeadraceError as error:
+            answer = Answer(call, number, error=error.message, remedy=error.remedy, code=error.code)
+        self._send(encode("answer", answer))
+
+    def _replied(self, reply: asyncio.Task[None]) -> None:
+        self._replies.discard(reply)
+        error = None if reply.cancelled() else reply.exception()
+        if error is not None and self._answer is not None and not self._answer.done():
+            self._answer.set_exception(error)
 
     def _take_result(self, message: dict[str, Any]) -> None:
         if message["call"] != self._call or self._timed_out is not None:
@@ -230,6 +282,11 @@ class Worker:
                 return
 
     def _send(self, message: bytes) -> None:
+        if self.gone.done():
+            return
+        if self._unsent:
+            self._unsent += message
+            return
         try:
             sent = self._socket.send(message)
         except BlockingIOError:

@@ -13,17 +13,28 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
-from headrace.engine.worker_connection import Worker, WorkerKey
+from headrace.engine.worker_connection import Answers, NoAnswer, Worker, WorkerKey
 from headrace.engine.worker_environment import worker_environ
 from headrace.engine.worker_logs import LogCaps, LogLine
 from headrace.engine.worker_template import Spawn, TemplateProcess, WorkersUnavailable, spawn
 
-__all__ = ["LogCaps", "LogLine", "Worker", "WorkerKey", "WorkerPool", "WorkersUnavailable", "worker_environ"]
+__all__ = [
+    "Answers",
+    "LogCaps",
+    "LogLine",
+    "NoAnswer",
+    "Worker",
+    "WorkerKey",
+    "WorkerPool",
+    "WorkersUnavailable",
+    "worker_environ",
+]
 
 MIB = 1024 * 1024
 DEFAULT_CAPS = LogCaps()
 _PATIENCE = 0.015
 """Seconds a waiter hopes for a release before one more worker is forked: about what a fork costs."""
+_IDLE_APART = 4
 _RESTART_DELAYS = (0.0, 0.1, 0.5, 2.0, 5.0)
 
 
@@ -132,6 +143,22 @@ class WorkerPool:
         finally:
             timer.cancel()
 
+    async def acquire_apart(self, key: WorkerKey) -> Worker:
+        """A worker bound to `key`, whose `apart` is true: an idle one, or one that is forked now; waits for no other.
+
+        Raises WorkersUnavailable.
+        """
+        worker = self._pop_idle(key)
+        if worker is not None:
+            return worker
+        template = self._template
+        if template is None:
+            raise WorkersUnavailable("the pool of workers is not open.", remedy="Open it first.")
+        worker = Worker(await template.fork(), template.kill, self._ended, self._caps)
+        worker.key = key
+        self._workers[worker.pid] = worker
+        return worker
+
     def _forget(self, entry: tuple[WorkerKey, asyncio.Future[Worker]]) -> None:
         if entry in self._waiters:
             self._waiters.remove(entry)
@@ -145,6 +172,7 @@ class WorkerPool:
             self._retire(worker)
         elif not worker.gone.done():
             self._idle[worker.pid] = worker
+            self._make_room()
         self._offer()
 
     def retire_key(self, token: str) -> None:
@@ -165,10 +193,15 @@ class WorkerPool:
         )
 
     def _take_idle(self, key: WorkerKey) -> Worker | None:
+        worker = self._pop_idle(key)
+        if worker is not None:
+            self._busy.add(worker)
+        return worker
+
+    def _pop_idle(self, key: WorkerKey) -> Worker | None:
         for worker in reversed(self._idle.values()):
             if worker.key == key and worker.is_usable:
                 del self._idle[worker.pid]
-                self._busy.add(worker)
                 return worker
         return None
 
@@ -185,9 +218,13 @@ class WorkerPool:
         return None
 
     def _make_room(self) -> None:
-        """Keep bound workers within the limit: the least recently used idle ones go."""
-        while self._idle and len(self._busy) + len(self._idle) > self._limit:
-            self._retire(next(iter(self._idle.values())))
+        """Keep bound workers within the limit, and few idle ones apart from it: the least recently used ones go."""
+        apart = [worker for worker in self._idle.values() if worker.key is not None and worker.key.apart]
+        for worker in apart[:-_IDLE_APART]:
+            self._retire(worker)
+        others = [worker for worker in self._idle.values() if worker not in apart]
+        for worker in others[: max(len(self._busy) + len(others) - self._limit, 0)]:
+            self._retire(worker)
 
     def _retire(self, worker: Worker) -> None:
         worker.is_retiring = True

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from headrace.blocks import calling
-from headrace.worker import failures
+from headrace.blocks import calling, sensing
+from headrace.worker import failures, looking
 from headrace.worker.binding import Binding
 from headrace.worker.codec import decode_output, encode_output, is_faithful_as_is
 from headrace.worker.protocol import Call, CodeRef, Mode, Outcome, Output, Result
@@ -68,10 +68,14 @@ def _holds(code: CodeRef, inputs: Inputs, kwargs: Mapping[str, Any]) -> bool:
 
 
 def _look(call: Call, functions: Any, inputs: Inputs, kwargs: Mapping[str, Any]) -> Result:
-    """A sensor's one look; between looks it holds no worker."""
-    if calling.call_sensor(functions, inputs, kwargs):
+    """A sensor's one look within a pipeline; between looks it holds no worker."""
+    if sensing.call_sensor(functions, inputs, kwargs):
         return Result(call.id, Outcome.COMPLETED)
-    return Result(call.id, Outcome.WAITING, wait=calling.sensor_interval(functions, call.configuration))
+    return Result(call.id, Outcome.WAITING, wait=sensing.sensor_interval(functions, call.configuration))
+
+
+def _look_for_events(call: Call) -> Result:
+    return looking.look(call, _kwargs(call))
 
 
 def _test(call: Call) -> Result:
@@ -153,4 +157,9 @@ def _memory_limit(limit: int | None) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_AS, (before, hard))
 
 
-_MODES: dict[Mode, Callable[[Call], Result]] = {Mode.RUN: _run, Mode.TEST: _test, Mode.CALLBACK: _callback}
+_MODES: dict[Mode, Callable[[Call], Result]] = {
+    Mode.RUN: _run,
+    Mode.LOOK: _look_for_events,
+    Mode.TEST: _test,
+    Mode.CALLBACK: _callback,
+}

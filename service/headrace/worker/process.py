@@ -11,12 +11,15 @@ import signal
 import socket
 import sys
 import threading
+from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from types import FrameType
 from typing import Any, NoReturn
 
+from headrace.blocks.asking import AnswerRefused, CannotAsk, set_asker
 from headrace.worker.executing import Execution
-from headrace.worker.protocol import LogRecord, Outcome, call_from_json, encode
+from headrace.worker.protocol import LogRecord, Outcome, Question, call_from_json, encode
 
 _READ = 262_144
 _STOPPED = 128 + signal.SIGTERM
@@ -34,6 +37,8 @@ class Channel:
         self._socket = service
         self._owner = os.getpid()
         self._lock = threading.Lock()
+        self._asking = threading.Lock()
+        self._questions = 0
         self._buffer = bytearray()
 
     @property
@@ -52,6 +57,21 @@ class Channel:
         body = json.dumps({"op": op}).encode()
         with self._lock:
             self._socket.sendall(len(body).to_bytes(4, "big") + body)
+
+    def ask(self, call: int, name: str, content: Mapping[str, Any]) -> Any:
+        """Ask the service and wait for its answer, one question at a time. Raises CannotAsk and AnswerRefused."""
+        if not self.is_ours:
+            raise CannotAsk(
+                f"A process that a block forked cannot ask for {name!r}.", remedy="Ask in the block's own process."
+            )
+        with self._asking:
+            self._questions += 1
+            self.send("ask", Question(call, self._questions, name, content))
+            while (message := self.receive()) is not None:
+                if message["op"] == "answer" and message["number"] == self._questions:
+                    return _answered(message)
+        _asked_to_stop.append(True)  # the service is gone
+        raise Stopped
 
     def receive(self) -> Any | None:
         """The next message, decoded; None when the service has closed its end."""
@@ -74,6 +94,12 @@ class Channel:
                 return False
             self._buffer += data
         return True
+
+
+def _answered(message: Mapping[str, Any]) -> Any:
+    if message["error"] is not None:
+        raise AnswerRefused(message["error"], remedy=message["remedy"], reason=message["code"])
+    return message["value"]
 
 
 class ChannelHandler(logging.Handler):
@@ -138,10 +164,12 @@ def _answer(channel: Channel, logs: ChannelHandler, execution: Execution, messag
     call = call_from_json(message)
     logs.call = call.id
     streams = sys.stdout, sys.stderr
+    set_asker(partial(channel.ask, call.id))
     result = execution.result_of(call)
     if not channel.is_ours:  # the block forked and its child came back here: it has no say on the socket
         _flush()
         os._exit(0 if result.outcome is Outcome.COMPLETED else 1)
+    set_asker(None)
     _flush()
     sys.stdout, sys.stderr = streams
     if _has_children():

@@ -42,6 +42,8 @@ class Mode(StrEnum):
 
     RUN = "run"
     """Conditions, then the block's function, then its tests."""
+    LOOK = "look"
+    """One look of a sensor for its triggers; its events are delivered by questions while the call is under way."""
     TEST = "test"
     """Only the block's tests, on outputs given as `inputs`."""
     CALLBACK = "callback"
@@ -105,6 +107,8 @@ class Call:
     inline_limit: int = 65536
     """Outputs of more bytes than this go to a file."""
     memory_limit: int | None = None
+    cursor: Any = None
+    """For a look: where the sensor's last commit left off, as JSON values."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +172,29 @@ class LogRecord:
     message: str
 
 
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What a worker asks while a call is under way; it waits for the Answer."""
+
+    call: int
+    number: int
+    """Of this question within the worker's life."""
+    name: str
+    content: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The answer to the question of the same number: `value`, or why there is none."""
+
+    call: int
+    number: int
+    value: Any = None
+    error: str | None = None
+    remedy: str = ""
+    code: str = ""
+
+
 def encode(op: str, value: Any) -> bytes:
     """A message's bytes, its length first; `value` is one of the dataclasses above."""
     body = _ENCODER.encode({"op": op, **_as_json(value)}).encode()
@@ -186,7 +213,7 @@ def _as_json(value: Any) -> dict[str, Any]:
 
 _FIELDS = {
     kind: tuple(field.name for field in fields(kind))
-    for kind in (OutputRef, Input, CodeRef, Call, Frame, Failure, Output, Result, LogRecord)
+    for kind in (OutputRef, Input, CodeRef, Call, Frame, Failure, Output, Result, LogRecord, Question, Answer)
 }
 _ENCODER = json.JSONEncoder(separators=(",", ":"), default=_as_json)
 
