@@ -9,7 +9,7 @@ from typing import Any
 
 from headrace.blocks.templating import TemplateError, evaluate, render
 from headrace.domain.events import Fate, NewEvent
-from headrace.domain.triggers import Trigger
+from headrace.domain.triggers import AfterRun, Trigger
 from headrace.project.plain import NotPlain, plain
 
 _ONE_EXPRESSION = re.compile(r"\s*\{\{((?:(?!\{\{|\}\}|\{%).)*)\}\}\s*", re.DOTALL)
@@ -27,6 +27,8 @@ class Match:
 
 def match_event(trigger: Trigger, event: NewEvent, environ: Mapping[str, str]) -> Match:
     """What `trigger` makes of `event`; what its own expressions get wrong makes the event a dead letter."""
+    if isinstance(trigger.when, AfterRun) and event.kind not in trigger.when.statuses:
+        return Match(Fate.FILTERED, f"the run ended as {event.kind}, not as {' or '.join(trigger.when.statuses)}")
     names = event_names(event)
     try:
         if trigger.filter is not None and not evaluate(trigger.filter, environ=environ, names=names):

@@ -1,0 +1,82 @@
+"""Makes an event of each ended run that some trigger listens for."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import anyio
+
+from headrace.domain.events import NewEvent
+from headrace.store.database import Database
+from headrace.store.ended_runs import EndedRun, drop_ended_runs, take_ended_runs
+from headrace.store.errors import DATABASE_AWAY
+from headrace.triggers.accepting import Acceptor
+
+log = logging.getLogger(__name__)
+
+LOOK_SECONDS = 1.0
+MOST_AT_ONCE = 100
+
+
+@dataclass
+class EndedRuns:
+    """Turns ended runs into events, each once, whatever the number of services."""
+
+    database: Database
+    acceptor: Acceptor
+    projects: Sequence[int]
+    look_seconds: float = LOOK_SECONDS
+    _arrived: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def wake(self) -> None:
+        """Hear that some run has ended."""
+        self._arrived.set()
+
+    async def run(self) -> None:
+        """Serve until cancelled."""
+        while True:
+            self._arrived.clear()
+            try:
+                while await self.look() == MOST_AT_ONCE:
+                    pass
+            except DATABASE_AWAY as error:
+                log.warning("ended runs wait for the database (%s)", error)
+            with anyio.move_on_after(self.look_seconds):
+                await self._arrived.wait()
+
+    async def look(self) -> int:
+        """Make events of the runs that have ended since; how many there were."""
+        async with self.database.transaction() as connection:
+            ended = await take_ended_runs(connection, self.projects, MOST_AT_ONCE)
+            if not ended:
+                return 0
+            answers = await self.acceptor.accept_in(connection, [event_of(run) for run in ended])
+            await drop_ended_runs(connection, [run.id for run in ended])
+        self.acceptor.announce(answers)
+        return len(ended)
+
+
+def event_of(run: EndedRun) -> NewEvent:
+    """The event that tells of a run's end; its kind is the run's status."""
+    payload = {
+        "run": run.id,
+        "pipeline": run.pipeline,
+        "status": run.status,
+        "reason": run.reason,
+        "variables": run.variables,
+        "execution_date": run.execution_date.isoformat(),
+        "started_at": run.started_at.isoformat() if run.started_at else None,
+        "finished_at": run.finished_at.isoformat(),
+    }
+    return NewEvent(
+        run.project_id,
+        f"run:{run.pipeline}",
+        run.status,
+        str(run.id),
+        payload,
+        occurred_at=run.finished_at,
+        execution_date=run.execution_date,
+    )
