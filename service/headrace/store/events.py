@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from headrace.domain.events import Accepted, Fate, FateOf, NewEvent
+from headrace.store.database import Database
 from headrace.store.queries import QUERIES
 
 STATEMENT_SECONDS = 30.0
@@ -204,3 +205,76 @@ async def make_batch_run(connection: Any, new: BatchRun, events: Sequence[int]) 
 async def end_waiting(connection: Any, trigger: int, events: Sequence[int], fate: Fate, reason: str) -> None:
     """Give events that waited a final fate that makes no run."""
     await connection.execute(QUERIES["end_waiting"], trigger, list(events), fate, reason, timeout=STATEMENT_SECONDS)
+
+
+@dataclass(frozen=True, slots=True)
+class EventSummary:
+    """One line of a list of events."""
+
+    id: int
+    source: str
+    kind: str
+    key: str
+    occurred_at: datetime
+    received_at: datetime
+    replay_of: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEvent:
+    """An event as it was accepted."""
+
+    id: int
+    project_id: int
+    source: str
+    kind: str
+    key: str
+    payload: Any
+    headers: Mapping[str, str]
+    body: bytes | None
+    occurred_at: datetime
+    received_at: datetime
+    replay_of: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFate:
+    """What became of an event for a trigger, which `pipeline` and `name` tell; both None for a manual start."""
+
+    event_id: int
+    trigger_id: int | None
+    pipeline: str | None
+    name: str | None
+    fate: str
+    reason: str | None
+    run_id: int | None
+    decided_at: datetime
+
+
+NO_MATCH = "no match"
+"""Stands among fates for events that have none."""
+
+
+async def newest_events(
+    database: Database,
+    project: int,
+    *,
+    limit: int,
+    before: int | None = None,
+    source: str | None = None,
+    fate: str | None = None,
+) -> list[EventSummary]:
+    """A page of a project's events, newest first, with ids under `before`; `fate` may be NO_MATCH."""
+    rows = await database.fetch(QUERIES["newest_events"], project, before, source, fate, limit)
+    return [EventSummary(**row) for row in rows]
+
+
+async def stored_event(database: Database, event: int) -> StoredEvent | None:
+    """One event, whole; None where there is none."""
+    row = await database.fetchrow(QUERIES["event"], event)
+    return None if row is None else StoredEvent(**row)
+
+
+async def fates_of(database: Database, events: Sequence[int]) -> list[StoredFate]:
+    """What became of some events, by event and trigger."""
+    return [StoredFate(**row) for row in await database.fetch(QUERIES["fates_of_events"], list(events))]
