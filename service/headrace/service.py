@@ -34,6 +34,9 @@ from headrace.store.runs import keep_project
 LOOK_SECONDS = 0.25
 """How often a run is looked at that another service may be driving."""
 
+ENGINE_CONNECTIONS = 6
+"""Of the engine's own, beside those for its writer, its lease and its listener: whoever reads runs cannot starve it."""
+
 VIEW_SECONDS = 0.05
 """Views of a run that changes all the time follow each other no closer than this."""
 
@@ -70,7 +73,7 @@ class Headrace:
             run = await create_partial(
                 self.database, self.project_id, pinned, block, given, pipeline_hash, with_upstream=with_upstream
             )
-        self._drive(run)
+        await self._drive(run)
         return run
 
     async def retry(self, run: int, *, from_block: str | None = None, latest: bool = False) -> int:
@@ -78,7 +81,7 @@ class Headrace:
         row = await run_row(self.database, run)
         newest = self.pipeline(row["pipeline"]) if latest else None
         again = await create_retry(self.database, run, newest, pipeline_hash, from_block=from_block)
-        self._drive(again)
+        await self._drive(again)
         return again
 
     async def cancel(self, run: int) -> None:
@@ -87,23 +90,26 @@ class Headrace:
         if row is None:
             raise UnknownRun(f"There is no run {run}.", remedy="`headrace runs` lists the runs there are.")
         if row["asked"] and not row["driven"]:
-            self._drive(run)
-        elif self.engine is not None:
+            await self._drive(run)
+            return
+        if self.engine is not None:
             self.engine.wake()
+        await self.database.waker.wake()
 
     async def resume(self) -> list[int]:
         """Take up every run of the project that has not ended; their ids."""
         rows = await self.database.fetch(QUERIES["unfinished_runs"], self.project_id)
         for row in rows:
-            self._drive(row["id"])
+            await self._drive(row["id"])
         return [row["id"] for row in rows]
 
-    def _drive(self, run: int) -> None:
-        if self.engine is None:
-            return
-        if self.engine.only is not None:
-            self.engine.only.add(run)
-        self.engine.wake()
+    async def _drive(self, run: int) -> None:
+        """Have a run driven: here, where we drive, and by any service that has room."""
+        if self.engine is not None:
+            if self.engine.only is not None:
+                self.engine.only.add(run)
+            self.engine.wake()
+        await self.database.waker.wake()
 
     async def finished(self, run: int) -> RunView:
         """Wait until a run has ended, whoever drives it."""
@@ -219,7 +225,7 @@ async def _start_engine(
     folder = stack.enter_context(work_folder(_work_base(database, project)))
     headrace.pool = pool
     headrace.engine = Engine(
-        database=database,
+        database=await stack.enter_async_context(database.beside(ENGINE_CONNECTIONS)),
         pool=pool,
         project=project.root,
         project_id=headrace.project_id,

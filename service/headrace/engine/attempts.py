@@ -147,7 +147,15 @@ class AttemptRunner:
             self._lines[block, attempt] = seq
             self.logs.add(
                 StoredLine(
-                    self.run.id, block, attempt, self.run.fence, seq, line.at, line.stream, line.level, clean(line.text)
+                    self.run.id,
+                    block,
+                    attempt,
+                    self.run.fence,
+                    seq,
+                    line.at,
+                    line.stream,
+                    clean(line.level),
+                    clean(line.text),
                 )
             )
 

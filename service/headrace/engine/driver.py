@@ -88,6 +88,8 @@ class RunDriver:
     _offered: list[tuple[WorkerKey, Worker]] = field(default_factory=list)
     _waiters: int = 0
     _cancel_asked: bool = False
+    _scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
+    _lost: bool = False
 
     def __post_init__(self) -> None:
         self._step = self.run.step
@@ -111,8 +113,19 @@ class RunDriver:
             self._facts.append(CancelAsked())
             self.wake()
 
+    def lose(self) -> None:
+        """Stop everything at once and record nothing more: the run is, or may be, another service's by now."""
+        self._lost = True
+        self._scope.cancel()
+
     async def drive(self) -> None:
-        """Drive the run until it has ended. Raises RunLost when another service has taken it over."""
+        """Drive the run until it has ended. Raises RunLost when it is not this service's any more."""
+        with self._scope:
+            await self._drive()
+        if self._lost:
+            raise RunLost
+
+    async def _drive(self) -> None:
         self._facts.insert(0, TakenOver() if self.run.status == "running" else Begun())
         self.attempts.shelf.open()
         try:

@@ -1,12 +1,10 @@
-"""The engine of one service: claims runs under its lease, drives each, renews the lease, hears of cancels."""
+"""The engine of one service: claims runs under its lease, drives each, hears of cancels, clears up what kills leave."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import random
-import socket
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,20 +18,27 @@ from headrace.domain.pipeline import Pipeline, pipeline_from_json
 from headrace.domain.run import BlockState, Ending, RunState
 from headrace.domain.statuses import BlockStatus, RunStatus
 from headrace.engine.attempts import AttemptRunner
-from headrace.engine.clock import Clock
+from headrace.engine.clock import Clock, DatabaseClock
 from headrace.engine.driver import Parts, RunDriver, RunLost
+from headrace.engine.lease import Lease
+from headrace.engine.listener import Listener
 from headrace.engine.log_writer import LogWriter
+from headrace.engine.moves import clean
 from headrace.engine.shelf import Shelf
+from headrace.engine.sweeper import Sweeper
 from headrace.engine.workers import WorkerPool
 from headrace.engine.writer import StepWriter
 from headrace.store.database import Database
 from headrace.store.errors import DATABASE_AWAY
 from headrace.store.queries import QUERIES
-from headrace.store.runs import ClaimedRun, claim_runs, register_service, release_runs, renew_lease
+from headrace.store.runs import ClaimedRun, claim_runs, fail_run, release_runs, runs_driven
 
 T = TypeVar("T")
 
 log = logging.getLogger(__name__)
+
+LEAVE_SECONDS = 10.0
+"""How long a service that stops tries to give its runs back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,15 +49,20 @@ class EngineSettings:
     """A service that was not heard of for so long has lost its runs."""
     poll: float = 1.0
     """How often the database is asked for runs and cancels even when no notification came."""
+    gap: float = 0.005
+    """How close one look for runs may follow another, however many notifications come."""
     most_runs: int = 200
     """Runs that one service drives at once."""
+    sweep: float = 3600.0
+    """How often what kills left behind is cleared away."""
 
 
 @dataclass
 class Engine:
     """Drives the runs of one project. Everything it needs of the world is handed in.
 
-    `only`, where given, tells the ids of the runs that it may claim; None for every run of the project.
+    `database` should be the engine's own (`Database.beside`). `only`, where given, tells the ids of the runs that it
+    may claim; None for every run of the project.
     """
 
     database: Database
@@ -66,20 +76,23 @@ class Engine:
     only: set[int] | None = None
     changed: Callable[[int, bool], None] = lambda run, ended: None
     id: UUID = field(default_factory=uuid4)
+    _claimed: set[int] = field(default_factory=set)
     _drivers: dict[int, RunDriver] = field(default_factory=dict)
     _versions: dict[str, Pipeline] = field(default_factory=dict)
     _woken: asyncio.Event = field(default_factory=asyncio.Event)
-    _ready: asyncio.Event = field(default_factory=asyncio.Event)
-    _stopping: bool = False
 
     def __post_init__(self) -> None:
-        self.writer = StepWriter(self.database, self.id, self.clock)
-        self.logs = LogWriter(self.database, self.clock)
+        clock = DatabaseClock(self.clock)
+        self.lease = Lease(self.database, self.id, self.settings.lease, clock, self._lose_all)
+        self.listener = Listener(self.database, clock, self.wake)
+        self.sweeper = Sweeper(self.database, clock, self.settings.sweep)
+        self.writer = StepWriter(self.database, self.id, clock)
+        self.logs = LogWriter(self.database, clock)
         self._parts = Parts(
             writer=self.writer,
             pool=self.pool,
             logs=self.logs,
-            clock=self.clock,
+            clock=clock,
             random=self.random,
             project=self.project,
             running_blocks=self._running_blocks,
@@ -93,7 +106,7 @@ class Engine:
 
     async def ready(self) -> None:
         """Wait until the service has its lease."""
-        await self._ready.wait()
+        await self.lease.held.wait()
 
     async def run(self) -> None:
         """Serve until cancelled; then stop workers, give runs back and leave."""
@@ -101,26 +114,26 @@ class Engine:
             try:
                 services.start_soon(self.writer.run)
                 services.start_soon(self.logs.run)
-                await self._patiently(self._register)
-                self._ready.set()
+                services.start_soon(self.lease.keep)
+                await self.lease.held.wait()
                 async with anyio.create_task_group() as tasks:
-                    tasks.start_soon(self._keep_listening)
+                    tasks.start_soon(self.listener.run)
+                    tasks.start_soon(self.sweeper.run)
                     await self._keep_claiming(tasks)
             finally:
-                with anyio.move_on_after(10, shield=True):
+                with anyio.move_on_after(LEAVE_SECONDS, shield=True):
                     await self._leave()
                 services.cancel_scope.cancel()
 
     async def _leave(self) -> None:
         """Give back what this service holds; without the database its lease runs out by itself."""
         await self.logs.flush()
+        await self.lease.stop()
         try:
             await release_runs(self.database, self.id)
+            await self.database.waker.wake()
         except DATABASE_AWAY as error:
             log.warning("the runs of this service could not be given back (%s): its lease runs out by itself", error)
-
-    async def _register(self) -> None:
-        await register_service(self.database, self.id, socket.gethostname(), os.getpid(), self.settings.lease)
 
     async def _patiently(self, work: Callable[[], Awaitable[T]]) -> T:
         pause = 0.1
@@ -133,54 +146,81 @@ class Engine:
                 pause = min(pause * 2, 2.0)
 
     async def _keep_claiming(self, tasks: TaskGroup) -> None:
-        renewed = -self.settings.lease
         while True:
+            await self.lease.held.wait()
             self._woken.clear()
             try:
-                if self.clock.monotonic() - renewed >= self.settings.lease / 3 or self._drivers:
-                    await self._renew()
-                    renewed = self.clock.monotonic()
+                await self._look_after_driven()
                 await self._claim(tasks)
             except DATABASE_AWAY as error:
                 log.warning("the database is away (%s); trying again", error)
+            await self.clock.sleep(self.settings.gap)
             with anyio.move_on_after(self.settings.poll):
                 await self._woken.wait()
 
-    async def _renew(self) -> None:
-        held = {run.id: run for run in await renew_lease(self.database, self.id, self.settings.lease)}
-        for run, driver in list(self._drivers.items()):
-            if run in held and held[run].fence == driver.run.fence and held[run].cancel_requested:
+    async def _look_after_driven(self) -> None:
+        """Hear of cancels, and of runs that another service has taken."""
+        if not self._drivers:
+            return
+        for row in await runs_driven(self.database, list(self._drivers)):
+            driver = self._drivers.get(row.id)
+            if driver is None:
+                continue
+            if row.fence > driver.run.fence:
+                driver.lose()
+            elif row.cancel_requested:
                 driver.cancel()
 
     async def _claim(self, tasks: TaskGroup) -> None:
-        room = self.settings.most_runs - len(self._drivers)
-        if room <= 0 or self.only == set():
+        room = self.settings.most_runs - len(self._claimed)
+        if room <= 0 or self.only == set() or not self.lease.held.is_set():
             return
         only = None if self.only is None else sorted(self.only)
-        for run in await claim_runs(self.database, self.id, self.project_id, limit=room, only=only):
+        driven = sorted(self._claimed)
+        for run in await claim_runs(self.database, self.id, self.project_id, limit=room, only=only, driven=driven):
+            self._claimed.add(run.id)
             tasks.start_soon(self._drive, run)
 
+    def _lose_all(self) -> None:
+        """Without a lease every run may be another service's by now: stop them all."""
+        for driver in self._drivers.values():
+            driver.lose()
+
     async def _drive(self, run: ClaimedRun) -> None:
-        driver = await self._patiently(lambda: self._driver(run))
-        self._drivers[run.id] = driver
-        if run.cancel_requested:
-            driver.cancel()
+        """Drive a run to its end. Whatever goes wrong in here, by our fault or its record's, ends this run alone."""
         try:
-            await driver.drive()
+            await self._driven_to_its_end(run)
         except* RunLost:
-            log.warning("run %s was taken over by another service; this one has stopped its blocks", run.id)
+            log.warning("run %s is not this service's any more; its blocks were stopped", run.id)
+        except* Exception as group:  # a boundary: one run that cannot be driven must not end the others
+            log.exception("run %s cannot be driven on", run.id)
+            reason = _internal_reason(group)
+            await self._patiently(lambda: fail_run(self.database, self.id, run, reason))
+            self.changed(run.id, True)
         finally:
-            if self._drivers.get(run.id) is driver:
-                del self._drivers[run.id]
-            if self.only is not None:
-                self.only.discard(run.id)
+            self._claimed.discard(run.id)
+            self._wake_pipeline(run.pipeline)
+
+    async def _driven_to_its_end(self, run: ClaimedRun) -> None:
+        driver = await self._patiently(lambda: self._driver(run))
+        if not self.lease.held.is_set():
+            raise RunLost
+        self._drivers[run.id] = driver
+        try:
+            if run.cancel_requested:
+                driver.cancel()
+            await driver.drive()
+        finally:
+            del self._drivers[run.id]
             self.changed(run.id, False)
+        if self.only is not None:
+            self.only.discard(run.id)
 
     async def _driver(self, run: ClaimedRun) -> RunDriver:
         pipeline = await self._pipeline(run.version)
         state, errors = await self._recorded_state(run, pipeline)
         shelf = Shelf(self.database, run.id, self.work_folder / f"run-{run.id}-{run.fence}")
-        attempts = AttemptRunner(run, pipeline, self.project, shelf, self.logs, self.clock)
+        attempts = AttemptRunner(run, pipeline, self.project, shelf, self.logs, self._parts.clock)
         return RunDriver(run, state, self._parts, attempts, dict(errors))
 
     async def _pipeline(self, version: str) -> Pipeline:
@@ -206,31 +246,6 @@ class Engine:
             if driver.pipeline.uuid == pipeline:
                 driver.wake()
 
-    async def _keep_listening(self) -> None:
-        """Hear of new work at once. Only a help: whatever is missed here, the next poll finds."""
-        while True:
-            try:
-                await self._listen()
-            except DATABASE_AWAY as error:
-                log.warning("notifications are not heard (%s); polling goes on", error)
-            await self.clock.sleep(self.settings.poll)
-
-    async def _listen(self) -> None:
-        gone = asyncio.Event()
-
-        def heard(*_: object) -> None:
-            self.wake()
-
-        async with self.database.pool.acquire() as connection:
-            connection.add_termination_listener(lambda *_: gone.set())
-            await connection.add_listener("headrace_wake", heard)
-            try:
-                await gone.wait()
-            finally:
-                if not connection.is_closed():
-                    with anyio.move_on_after(1, shield=True):
-                        await connection.remove_listener("headrace_wake", heard)
-
 
 def _block_state(row: Mapping[str, Any]) -> BlockState:
     due = row["due"]
@@ -241,4 +256,13 @@ def _block_state(row: Mapping[str, Any]) -> BlockState:
         None if due is None else due.timestamp(),
         row["waiting"],
         row["callbacks_due"],
+    )
+
+
+def _internal_reason(group: BaseExceptionGroup[Exception]) -> str:
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return clean(
+        f"Headrace could not drive this run on ({type(error).__name__}: {error}); the service's log tells more"
     )

@@ -6,6 +6,8 @@ import asyncio
 import logging
 from dataclasses import dataclass, field
 
+import asyncpg
+
 from headrace.engine.clock import Clock
 from headrace.store.database import Database
 from headrace.store.errors import DATABASE_AWAY
@@ -79,7 +81,7 @@ class LogWriter:
         pause = 0.1
         while True:
             try:
-                await store_log_lines(self.database, batch)
+                await self._store(batch)
             except DATABASE_AWAY as error:
                 log.warning("log lines wait for the database (%s)", error)
                 await self.clock.sleep(pause)
@@ -87,6 +89,20 @@ class LogWriter:
             else:
                 del self._lines[: len(batch)]
                 return
+
+    async def _store(self, batch: list[StoredLine]) -> None:
+        """Write a batch; a line that the database refuses must not keep back the others."""
+        try:
+            await store_log_lines(self.database, batch)
+        except DATABASE_AWAY:
+            raise
+        except asyncpg.PostgresError as error:
+            if len(batch) == 1:
+                log.error("a log line of run %s, block %s was refused: %s", batch[0].run, batch[0].block, error)
+                return
+            middle = len(batch) // 2
+            await self._store(batch[:middle])
+            await self._store(batch[middle:])
 
     def _next_batch(self) -> list[StoredLine]:
         size = 0

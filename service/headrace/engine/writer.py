@@ -13,12 +13,12 @@ import asyncpg
 from headrace.engine.clock import Clock
 from headrace.store.database import Database
 from headrace.store.errors import DATABASE_AWAY
-from headrace.store.runs import RunStep, record_steps, step_statement, taken_steps
+from headrace.store.runs import STATEMENT_SECONDS, RunStep, record_steps, step_statement, taken_steps
 
 log = logging.getLogger(__name__)
 
-UNWRITABLE = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, asyncpg.exceptions.DataError, ValueError)
-"""What the database refuses for the content's sake; trying again would not help."""
+UNWRITABLE = (asyncpg.PostgresError, ValueError, TypeError, OverflowError)
+"""What is refused for the content's sake, once DATABASE_AWAY is told apart; trying again would not help."""
 
 
 @dataclass
@@ -77,11 +77,12 @@ class StepWriter:
         pause = 0.05
         while True:
             try:
-                async with self.database.pool.acquire() as connection:
+                async with self.database.reserved(answer_within=STATEMENT_SECONDS) as connection:
                     statement = await step_statement(connection)
                     await self._settle(connection, statement)
                     pause = 0.05
                     await self._serve(statement)
+                    connection.terminate()
             except DATABASE_AWAY as error:
                 log.warning("the database did not answer (%s: %s); trying again", type(error).__name__, error)
                 await self.clock.sleep(pause)
@@ -116,6 +117,8 @@ class StepWriter:
     async def _commit(self, statement: Any, batch: list[_Waiting]) -> None:
         try:
             taken = await record_steps(statement, self.service, [item.step for item in batch])
+        except DATABASE_AWAY:
+            raise
         except UNWRITABLE as error:
             await self._commit_apart(statement, batch, error)
             return

@@ -6,8 +6,8 @@ import asyncio
 import json
 import os
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -18,25 +18,21 @@ import asyncpg
 
 from headrace.store import migrations
 from headrace.store.embedded import Attachment
-from headrace.store.errors import DatabaseBusy, DatabaseUnavailable
+from headrace.store.errors import DATABASE_AWAY, DatabaseBusy, DatabaseUnavailable
 from headrace.store.holding import held_server
 from headrace.store.project_role import ensure_project_database
+from headrace.store.wake import Waker
 
 URL_SETTING = "HEADRACE_DATABASE_URL"
 ACQUIRE_SECONDS = 30.0
 CONNECT_SECONDS = 30.0
+STATEMENT_SECONDS = 120.0
+"""No statement outside of migrations takes longer; a server that went silent shows as an error."""
 COMMIT_SECONDS = 60.0
 ROLLBACK_SECONDS = 5.0
 RELEASE_SECONDS = 5.0
+_SESSION = {"application_name": "headrace", "timezone": "UTC", "lock_timeout": "20s"}
 T = TypeVar("T")
-_CONNECTION_LOST = (
-    OSError,
-    asyncpg.PostgresConnectionError,
-    asyncpg.CannotConnectNowError,
-    asyncpg.AdminShutdownError,
-    asyncpg.CrashShutdownError,
-    asyncpg.InternalClientError,  # the server's farewell was read while the connection lay idle in our hands
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +52,36 @@ class Database:
         self.address = address
         self.pool = pool
         self.attachment = attachment
+        self.waker = Waker(self)
+        self.streams = anyio.CapacityLimiter(max(pool.get_max_size() // 2, 1))
+        """How many blobs are written at once: each holds a connection, and others need some too."""
+
+    @asynccontextmanager
+    async def beside(self, size: int) -> AsyncIterator[Database]:
+        """The same database through a pool of its own, for work that must not queue behind that of others."""
+        pool = await _pool(self.address.dsn, size, least=0)
+        try:
+            yield Database(self.address, pool, self.attachment)
+        finally:
+            await _close(pool)
+
+    @asynccontextmanager
+    async def reserved(self, *, answer_within: float = STATEMENT_SECONDS) -> AsyncIterator[Any]:
+        """A connection outside of the pool; each answer, the first included, is waited for `answer_within` seconds.
+
+        It is cut, without a word to the server, when its user raises: it may be the connection that is at fault.
+        """
+        connection = await asyncpg.connect(
+            self.address.dsn, timeout=answer_within, command_timeout=answer_within, server_settings=_SESSION
+        )
+        try:
+            await _prepare(connection)
+            yield connection
+        except BaseException:
+            connection.terminate()
+            raise
+        with anyio.CancelScope(shield=True):
+            await connection.close(timeout=RELEASE_SECONDS)
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Any]:
@@ -116,11 +142,11 @@ class Database:
             await connection.execute(sql, *arguments)
 
     async def retrying(self, work: Callable[[], Awaitable[T]], *, attempts: int = 8) -> T:
-        """Do idempotent work, again after a deadlock, a serialization failure or a lost connection."""
+        """Do idempotent work, again after what DATABASE_AWAY lists: a deadlock, a lost connection."""
         for attempt in range(1, attempts + 1):
             try:
                 return await work()
-            except (*_CONNECTION_LOST, asyncpg.DeadlockDetectedError, asyncpg.SerializationError):
+            except DATABASE_AWAY:
                 if attempt == attempts:
                     raise
                 await asyncio.sleep(random.uniform(0.5, 1.0) * min(0.02 * 2**attempt, 2.0))  # noqa: S311 - spreads
@@ -187,12 +213,9 @@ async def open_database(
         if not dsn:
             attachment = await stack.enter_async_context(held_server(project, given))
             dsn = attachment.dsn()
+        version = await _made_ready(dsn, migrate=migrate)
         pool = await _pool(dsn, pool_size)
         stack.push_async_callback(_close, pool)
-        async with pool.acquire() as connection:
-            if migrate:
-                await migrations.migrate(connection)
-            version = await connection.fetchval("SHOW server_version")
         folder = attachment.place.folder / "data" if attachment else None
         kind = "embedded" if attachment else "external"
         yield Database(DatabaseAddress(dsn, kind, folder, version), pool, attachment)
@@ -206,16 +229,35 @@ async def _close(pool: asyncpg.Pool[Any]) -> None:
         pool.terminate()
 
 
-async def _pool(dsn: str, size: int) -> asyncpg.Pool[Any]:
+async def _made_ready(dsn: str, *, migrate: bool) -> str:
+    """Migrate where asked to, on a connection whose statements may take their time; the server's version."""
+    with _unreachable_told():
+        connection = await asyncpg.connect(dsn, timeout=CONNECT_SECONDS, server_settings=_SESSION)
     try:
+        if migrate:
+            await migrations.migrate(connection)
+        return str(await connection.fetchval("SHOW server_version"))
+    finally:
+        await connection.close(timeout=RELEASE_SECONDS)
+
+
+async def _pool(dsn: str, size: int, *, least: int = 1) -> asyncpg.Pool[Any]:
+    with _unreachable_told():
         return await asyncpg.create_pool(
             dsn,
-            min_size=1,
+            min_size=least,
             max_size=size,
             init=_prepare,
             timeout=CONNECT_SECONDS,
-            server_settings={"application_name": "headrace", "timezone": "UTC", "lock_timeout": "20s"},
+            command_timeout=STATEMENT_SECONDS,
+            server_settings=_SESSION,
         )
+
+
+@contextmanager
+def _unreachable_told() -> Iterator[None]:
+    try:
+        yield
     except (OSError, asyncpg.PostgresError, TimeoutError) as error:
         raise DatabaseUnavailable(
             f"The database cannot be reached: {error}",

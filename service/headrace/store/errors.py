@@ -88,17 +88,18 @@ class InvalidQueries(StoreError):
 DATABASE_AWAY: tuple[type[BaseException], ...] = (
     OSError,
     TimeoutError,
+    DatabaseBusy,
     asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,
     asyncpg.InternalClientError,
     asyncpg.DeadlockDetectedError,
     asyncpg.SerializationError,
-    asyncpg.CannotConnectNowError,
-    asyncpg.QueryCanceledError,
-    asyncpg.AdminShutdownError,
-    asyncpg.CrashShutdownError,
-    asyncpg.TooManyConnectionsError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.PostgresSystemError,
+    asyncpg.ReadOnlySQLTransactionError,
     asyncpg.LockNotAvailableError,
 )
-"""What work on a database raises when the server went away, is coming back, or was too busy just then: trying the same
-again, by an idempotent statement, is right. InternalClientError is what asyncpg says of a connection that was cut."""
+"""What work on a database raises when the server went away, is coming back, is full, stands by, or was too busy just
+then: trying the same again, by an idempotent statement, is right. InternalClientError is what asyncpg says of a
+connection that was cut. A file's error is an OSError too: whoever reads files must tell it apart."""

@@ -34,7 +34,7 @@ async def store_blob(database: Database, blob: UUID, run: int, path: Path) -> No
     """Stream a file into the database as the parts of a new blob, in one transaction."""
     size = (await anyio.Path(path).stat()).st_size
     parts = max(1, -(-size // PART_BYTES))
-    async with await anyio.open_file(path, "rb") as file, database.transaction() as connection:
+    async with await anyio.open_file(path, "rb") as file, database.streams, database.transaction() as connection:
         await connection.execute(QUERIES["create_blob"], blob, run, size, parts)
         for seq in range(parts):
             await connection.execute(QUERIES["store_part"], blob, seq, await file.read(PART_BYTES))
@@ -61,3 +61,8 @@ async def outputs_of(database: Database, run: int, blocks: Sequence[str]) -> lis
     """The outputs of some blocks of a run, in each block's order."""
     rows = await database.fetch(QUERIES["outputs_of"], run, list(blocks))
     return [StoredOutput(**row) for row in rows]
+
+
+async def drop_orphan_blobs(database: Database, *, older_than: float, most: int = 100) -> int:
+    """Remove up to `most` blobs without an output, written more than `older_than` seconds ago; how many it were."""
+    return len(await database.fetch(QUERIES["drop_orphan_blobs"], older_than, most))

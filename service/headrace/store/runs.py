@@ -110,8 +110,8 @@ class RunStep:
 
 
 @dataclass(frozen=True, slots=True)
-class HeldRun:
-    """A run that the database says this service holds."""
+class DrivenRun:
+    """What the database says of a run that a service drives; `fence` is the token that counts."""
 
     id: int
     fence: int
@@ -131,7 +131,10 @@ async def keep_version(
 
 
 async def create_run(database: Database, new: NewRun) -> int:
-    """Record a run, its pinned pipeline and its blocks in one transaction, wake the services, and give its id."""
+    """Record a run, its pinned pipeline and its blocks in one transaction, and give its id.
+
+    Services see it at their next look; `database.waker` makes them look at once.
+    """
     async with database.transaction() as connection:
         await keep_version(connection, new.version, new.pipeline, new.definition, new.blocks)
         run = await connection.fetchval(
@@ -144,7 +147,6 @@ async def create_run(database: Database, new: NewRun) -> int:
             new.priority,
             new.blocks,
             [new.kept.get(block) for block in new.blocks],
-            new.pipeline,
             new.execution_date,
         )
         if new.kept:
@@ -153,10 +155,19 @@ async def create_run(database: Database, new: NewRun) -> int:
 
 
 async def claim_runs(
-    database: Database, service: UUID, project_id: int, *, limit: int, only: Sequence[int] | None = None
+    database: Database,
+    service: UUID,
+    project_id: int,
+    *,
+    limit: int,
+    only: Sequence[int] | None = None,
+    driven: Sequence[int] = (),
 ) -> list[ClaimedRun]:
-    """Take up to `limit` runs that nobody drives (of those in `only`, where given), highest priority first."""
-    rows = await database.fetch(QUERIES["claim_runs"], service, project_id, limit, only)
+    """Take up to `limit` runs that nobody drives (of those in `only`, where given), highest priority first.
+
+    `driven` are those that the service drives already: what else the database says it holds is taken anew.
+    """
+    rows = await database.fetch(QUERIES["claim_runs"], service, project_id, limit, only, list(driven))
     return [ClaimedRun(**row) for row in rows]
 
 
@@ -201,14 +212,19 @@ async def taken_steps(connection: Any, service: UUID, steps: Sequence[RunStep]) 
     }
 
 
-async def register_service(database: Database, service: UUID, host: str, pid: int, lease: float) -> None:
-    """Record a service with a first lease of `lease` seconds."""
-    await database.execute(QUERIES["register_service"], service, host, pid, lease)
+async def renew_lease(connection: Any, service: UUID, host: str, pid: int, lease: float) -> float:
+    """Make or prolong a service's lease, to `lease` seconds from now by the database's clock; what that clock shows."""
+    return float(await connection.fetchval(QUERIES["renew_lease"], service, host, pid, lease))
 
 
-async def renew_lease(database: Database, service: UUID, lease: float) -> list[HeldRun]:
-    """Prolong the lease to `lease` seconds from now, by the database's clock; the runs that the service still holds."""
-    return [HeldRun(**row) for row in await database.fetch(QUERIES["renew_lease"], service, lease)]
+async def runs_driven(database: Database, runs: Sequence[int]) -> list[DrivenRun]:
+    """How some runs stand: under which fencing token, and whether they are to be cancelled."""
+    return [DrivenRun(**row) for row in await database.fetch(QUERIES["runs_driven"], list(runs))]
+
+
+async def fail_run(database: Database, service: UUID, run: ClaimedRun, reason: str) -> bool:
+    """End a run as failed that cannot be driven on; False when the service holds it no more."""
+    return await database.fetchval(QUERIES["fail_run"], run.id, run.fence, service, reason) is not None
 
 
 async def release_runs(database: Database, service: UUID) -> None:

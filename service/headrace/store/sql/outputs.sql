@@ -20,8 +20,12 @@ SELECT * FROM headrace.output WHERE run_id = $1 AND block = $2 AND position = $3
 SELECT content FROM headrace.blob_part WHERE blob = $1 AND seq = $2;
 
 -- name: drop_orphan_blobs
--- Blobs that were written for an output that never came to be recorded.
-DELETE FROM headrace.blob AS b
-WHERE b.created_at < now() - interval '1 hour'
-  AND NOT EXISTS (SELECT FROM headrace.output AS o WHERE o.blob = b.id)
-  AND NOT EXISTS (SELECT FROM headrace.run AS r WHERE r.id = b.run_id AND r.status IN ('initial', 'running'));
+-- Some of the blobs older than $1 seconds that were written for an output which never came to be recorded.
+WITH orphan AS (
+    SELECT b.id FROM headrace.blob AS b
+    WHERE b.created_at < now() - $1::float8 * interval '1 second'
+      AND NOT EXISTS (SELECT FROM headrace.output AS o WHERE o.blob = b.id)
+      AND NOT EXISTS (SELECT FROM headrace.run AS r WHERE r.id = b.run_id AND r.status IN ('initial', 'running'))
+    LIMIT $2
+)
+DELETE FROM headrace.blob AS b USING orphan WHERE b.id = orphan.id RETURNING b.id;

@@ -13,7 +13,7 @@ ON CONFLICT (hash) DO UPDATE SET blocks = excluded.blocks WHERE v.blocks = '{}';
 -- A run in its first state with a row for each of its blocks; kept blocks count as completed by the earlier run.
 WITH new_run AS (
     INSERT INTO headrace.run (project_id, pipeline, version, variables, retry_of, priority, execution_date)
-    VALUES ($1, $2, $3, $4, $5, $6, COALESCE($10::timestamptz, now()))
+    VALUES ($1, $2, $3, $4, $5, $6, COALESCE($9::timestamptz, now()))
     RETURNING id
 ), blocks AS (
     INSERT INTO headrace.block_run (run_id, block, position, status, kept_from, finished_at)
@@ -22,7 +22,11 @@ WITH new_run AS (
            CASE WHEN b.kept IS NULL THEN NULL ELSE now() END
     FROM new_run, unnest($7::text[], $8::bigint[]) WITH ORDINALITY AS b (block, kept, position)
 )
-SELECT id, pg_notify('headrace_wake', $9) FROM new_run;
+SELECT id FROM new_run;
+
+-- name: wake_services
+-- Tell every service that there may be work for it.
+SELECT pg_notify($1, '');
 
 -- name: copy_kept_outputs
 -- The outputs of the blocks that a run keeps from earlier runs; their blobs are shared.
@@ -42,15 +46,18 @@ WHERE r.project_id = $1 AND r.pipeline = $2 AND b.block = ANY ($3::text[]) AND b
 GROUP BY b.block;
 
 -- name: claim_runs
--- Take runs that nobody drives, or whose service's lease has expired, under a new fencing token.
+-- Take runs that nobody drives under a new fencing token: free ones, those whose service's lease has expired, and our own
+-- that we do not drive (the answer to their claim was lost). Nothing without a lease of our own.
 WITH free AS (
     SELECT r.id
     FROM headrace.run AS r
     WHERE r.status IN ('initial', 'running')
       AND r.project_id = $2
       AND ($4::bigint[] IS NULL OR r.id = ANY ($4))
-      AND (r.owner IS NULL OR NOT EXISTS (
+      AND r.id <> ALL ($5::bigint[])
+      AND (r.owner IS NULL OR r.owner = $1 OR NOT EXISTS (
           SELECT FROM headrace.service AS s WHERE s.id = r.owner AND s.lease_until > now()))
+      AND EXISTS (SELECT FROM headrace.service AS s WHERE s.id = $1 AND s.lease_until > now())
     ORDER BY r.priority DESC, r.id
     LIMIT $3
     FOR UPDATE OF r SKIP LOCKED
@@ -125,23 +132,45 @@ SELECT id FROM held;
 -- Where runs stand, to learn whether a step whose answer was lost had been committed.
 SELECT id, fence, step, owner FROM headrace.run WHERE id = ANY ($1::bigint[]);
 
--- name: register_service
--- A new service with its first lease; services whose lease expired long ago are forgotten.
-WITH gone AS (
-    DELETE FROM headrace.service AS s
-    WHERE s.lease_until < now() - interval '1 hour'
-      AND NOT EXISTS (SELECT FROM headrace.run AS r WHERE r.owner = s.id)
-)
-INSERT INTO headrace.service (id, host, pid, lease_until)
-VALUES ($1, $2, $3, now() + $4::float8 * interval '1 second');
-
 -- name: renew_lease
--- Prolong a service's lease; tells the runs it still holds and whether somebody asked for their cancel.
-WITH renewed AS (
-    UPDATE headrace.service SET lease_until = now() + $2::float8 * interval '1 second' WHERE id = $1
-)
+-- Prolong a service's lease, or make it where it is new or was forgotten; the database's time.
+INSERT INTO headrace.service (id, host, pid, lease_until)
+VALUES ($1, $2, $3, now() + $4::float8 * interval '1 second')
+ON CONFLICT (id) DO UPDATE SET lease_until = excluded.lease_until
+RETURNING extract(epoch FROM now())::float8 AS now;
+
+-- name: runs_driven
+-- Of runs that a service drives: the fencing token that counts now, and whether somebody asked for their cancel.
 SELECT id, fence, cancel_requested_at IS NOT NULL AS cancel_requested
-FROM headrace.run WHERE owner = $1 AND status IN ('initial', 'running');
+FROM headrace.run WHERE id = ANY ($1::bigint[]);
+
+-- name: forget_services
+-- Services whose lease expired long ago and which hold no run.
+DELETE FROM headrace.service AS s
+WHERE s.lease_until < now() - interval '1 hour'
+  AND NOT EXISTS (SELECT FROM headrace.run AS r WHERE r.owner = s.id);
+
+-- name: fail_run
+-- End a run that cannot be driven on, with the reason told; only while its service still holds it.
+WITH held AS (
+    UPDATE headrace.run
+    SET status = 'failed', ending = COALESCE(ending, 'failed'), reason = $4, owner = NULL, step = step + 1,
+        started_at = COALESCE(started_at, now()), finished_at = now()
+    WHERE id = $1 AND fence = $2 AND owner = $3 AND status IN ('initial', 'running')
+    RETURNING id
+), lost AS (
+    INSERT INTO headrace.attempt (run_id, block, number, outcome, error, worker_pid, service, fence, started_at)
+    SELECT b.run_id, b.block, b.attempt, 'lost', b.error, b.worker_pid, $3, $2, b.started_at
+    FROM headrace.block_run AS b
+    WHERE b.run_id IN (SELECT id FROM held) AND (b.status = 'running' OR b.waiting)
+    ON CONFLICT DO NOTHING
+), dropped AS (
+    UPDATE headrace.block_run
+    SET status = CASE WHEN status IN ('initial', 'queued', 'running') THEN 'cancelled' ELSE status END,
+        reason = NULL, due = NULL, waiting = false, callbacks_due = false, finished_at = COALESCE(finished_at, now())
+    WHERE run_id IN (SELECT id FROM held) AND (status IN ('initial', 'queued', 'running') OR callbacks_due)
+)
+SELECT id FROM held;
 
 -- name: release_runs
 -- Give back the runs of a service that stops, and its lease.
@@ -151,7 +180,7 @@ WITH released AS (
 ), gone AS (
     DELETE FROM headrace.service WHERE id = $1
 )
-SELECT count(*), pg_notify('headrace_wake', '') FROM released;
+SELECT count(*) FROM released;
 
 -- name: request_cancel
 -- Ask for a run's cancel; false when the run has ended already, no row when there is no such run.
@@ -161,8 +190,7 @@ WITH asked AS (
     RETURNING id
 )
 SELECT EXISTS (SELECT FROM asked) AS asked, r.status, r.owner,
-       EXISTS (SELECT FROM headrace.service AS s WHERE s.id = r.owner AND s.lease_until > now()) AS driven,
-       pg_notify('headrace_wake', 'cancel')
+       EXISTS (SELECT FROM headrace.service AS s WHERE s.id = r.owner AND s.lease_until > now()) AS driven
 FROM headrace.run AS r WHERE r.id = $1;
 
 -- name: run
