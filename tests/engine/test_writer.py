@@ -21,14 +21,15 @@ from headrace.store.runs import (
     claim_runs,
     create_run,
     keep_project,
-    register_service,
+    renew_lease,
 )
 
 
 async def claimed(database: Database, service: UUID, count: int) -> list[ClaimedRun]:
     """Fresh runs of one block `a`, held by a service."""
     project = await keep_project(database, "/p", "p")
-    await register_service(database, service, "here", 1, 60.0)
+    async with database.connection() as connection:
+        await renew_lease(connection, service, "here", 1, 60.0)
     for _ in range(count):
         await create_run(database, NewRun(project, "p", "v", {}, ("a",), {}, {}))
     return await claim_runs(database, service, project, limit=count)
