@@ -15,12 +15,12 @@ import pandas as pd
 BATCH = 20_000
 
 
-async def load_frame(connection: Any, query: str, arguments: Sequence[Any], limit: int, exact: bool) -> pd.DataFrame:
+async def load_frame(connection: Any, query: str, limit: int, exact: bool) -> pd.DataFrame:
     """At most `limit` rows of a query, within the transaction that the caller holds."""
     statement = await connection.prepare(query)
     attributes = statement.get_attributes()
     values: list[list[Any]] = [[] for _ in attributes]
-    cursor = await statement.cursor(*arguments)
+    cursor = await statement.cursor()
     left = limit
     while left > 0 and (rows := await cursor.fetch(min(BATCH, left))):
         left -= len(rows)

@@ -7,7 +7,6 @@ is undone, and the block's log says so.
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial
 from types import TracebackType
@@ -19,17 +18,19 @@ import pandas as pd
 from headrace.blocks.io.base import ConnectorFault, ExportWritePolicy, Told
 from headrace.blocks.io.connecting import Address, address_from, connect
 from headrace.blocks.io.copy import columns_of
+from headrace.blocks.io.cursor import Cursor
 from headrace.blocks.io.export import Target, export_frame, export_query
+from headrace.blocks.io.literals import Variables, filled
 from headrace.blocks.io.load import load_frame
 from headrace.blocks.io.names import clean_name, folded, quoted
 from headrace.blocks.io.own_loop import OwnLoop
+from headrace.blocks.statements import split_statements
 
 T = TypeVar("T")
 
 _log = logging.getLogger("headrace.block")
 
 MOST_ROWS = 10_000_000
-_PLACE = re.compile(r"%%|%\((\w+)\)s")
 
 
 class QueryFault(ConnectorFault):
@@ -132,15 +133,18 @@ class Postgres:
         display_query: str | None = None,
         verbose: bool = True,
         *,
-        params: Mapping[str, Any] | None = None,
+        params: Variables | None = None,
         exact: bool = False,
         **_: Any,
     ) -> pd.DataFrame:
-        """The rows of a query, at most `limit`; see `headrace.blocks.io.load` for the types of columns."""
-        query, arguments = _placed(query_string, params or {})
+        """The rows of a query, at most `limit`; see `headrace.blocks.io.load` for the types of columns.
+
+        `params` fill `%s` or `%(name)s` in the query.
+        """
+        query = filled(query_string, params or ())
         most = MOST_ROWS if limit is None else int(limit)
         with self._told.step(f"Loading data\n\n{display_query or query_string}\n\n", verbose):
-            return self._in_one(lambda connection: load_frame(connection, query, arguments, most, exact))
+            return self._in_one(lambda connection: load_frame(connection, query, most, exact))
 
     def sample(
         self, schema: str, table: str, size: int = 100_000, *, case_sensitive: bool = False, **_: Any
@@ -150,10 +154,10 @@ class Postgres:
         return self.load(f"SELECT * FROM {place}", limit=size, verbose=False)  # noqa: S608 - quoted
 
     def execute(self, query_string: str, **query_vars: Any) -> None:
-        """Run statements in the transaction at hand; `%(name)s` takes the variable `name`, in a single statement."""
-        query, arguments = _placed(query_string, query_vars)
+        """Run statements in the transaction at hand; `%(name)s` in them takes the variable `name`."""
+        query = filled(query_string, _variables(query_vars))
         with self._told.step(f"Executing query '{query_string}'"):
-            self._change(lambda connection: connection.execute(query, *arguments))
+            self._change(lambda connection: connection.execute(query))
 
     def execute_queries(
         self,
@@ -168,11 +172,11 @@ class Postgres:
         wanted = _wanted(fetch_query_at_indexes or ())
         results: list[pd.DataFrame | None] = []
         for place, (query, values) in enumerate(zip(queries, variables, strict=True)):
+            text = filled(query, _variables(values))
             if place in wanted:
-                results.append(self.load(query, params=values, verbose=False))
+                results.append(self.rows_of(text))
                 continue
-            text, arguments = _placed(query, values)
-            self._change(partial(_executed, query=text, arguments=arguments))
+            self._change(partial(_executed, query=text))
             results.append(None)
         if commit:
             self.commit()
@@ -181,6 +185,16 @@ class Postgres:
     def execute_query_raw(self, query: str, **_: Any) -> None:
         """Run a whole text as it is; outside of a transaction, unless one has begun."""
         self._run(lambda connection: connection.execute(query))
+
+    def fetched(self, query: str, variables: Variables = ()) -> tuple[list[str], list[tuple[Any, ...]], str]:
+        """Run statements; of the last one the names of columns, the rows, and what Postgres says of it."""
+        statements = split_statements(filled(query, variables))
+        *before, last = [statement.text for statement in statements] or [""]
+        return self._change(lambda connection: _fetched(connection, before, last))
+
+    def cursor(self) -> Cursor:
+        """A cursor of Python's database interface, on the transaction at hand."""
+        return Cursor(self)
 
     def rows_of(self, statement: str, limit: int = MOST_ROWS) -> pd.DataFrame | None:
         """Run one statement of any sort in the transaction at hand; its rows, or None where it gives none."""
@@ -335,24 +349,12 @@ def query_fault(error: Exception) -> QueryFault:
     return QueryFault("Postgres: " + ". ".join(dict.fromkeys(part.rstrip(".") for part in parts if part)) + ".")
 
 
-def _placed(query: str, variables: Mapping[str, Any]) -> tuple[str, list[Any]]:
-    """The query with `%(name)s` as $1, $2, … and the variables in that order; untouched when there are none."""
-    if not variables:
-        return query, []
-    order: list[str] = []
-
-    def place(found: re.Match[str]) -> str:
-        name = found[1]
-        if name is None:
-            return "%"
-        if name not in variables:
-            raise QueryFault(f"The query asks for the variable {name}, which is not given.")
-        if name not in order:
-            order.append(name)
-        return f"${order.index(name) + 1}"
-
-    text = _PLACE.sub(place, query)
-    return text, [variables[name] for name in order]
+def _variables(given: Mapping[str, Any]) -> Variables:
+    """Variables by their names; or, as psycopg takes them, all of them as one value called `vars`."""
+    if given.keys() != {"vars"}:
+        return given
+    variables: Variables = given["vars"] or ()
+    return variables
 
 
 def _wanted(fetch: Sequence[int | bool]) -> set[int]:
@@ -388,8 +390,20 @@ def _has_columns(value: Mapping[str, Any]) -> bool:
     return any(isinstance(item, list | tuple | pd.Series) for item in value.values())
 
 
-async def _executed(connection: Any, query: str, arguments: Sequence[Any]) -> None:
-    await connection.execute(query, *arguments)
+async def _executed(connection: Any, query: str) -> None:
+    await connection.execute(query)
+
+
+async def _fetched(connection: Any, before: Sequence[str], last: str) -> tuple[list[str], list[tuple[Any, ...]], str]:
+    for statement in before:
+        await connection.execute(statement)
+    prepared = await connection.prepare(last)
+    rows = await prepared.fetch()
+    return (
+        [attribute.name for attribute in prepared.get_attributes()],
+        [tuple(row) for row in rows],
+        str(prepared.get_statusmsg()),
+    )
 
 
 async def _closed(connection: Any) -> None:
@@ -402,6 +416,6 @@ async def _closed(connection: Any) -> None:
 async def _rows(connection: Any, statement: str, limit: int) -> pd.DataFrame | None:
     prepared = await connection.prepare(statement)
     if prepared.get_attributes():
-        return await load_frame(connection, statement, [], limit, False)
+        return await load_frame(connection, statement, limit, False)
     await connection.execute(statement)
     return None
