@@ -17,8 +17,8 @@ from typing import Any
 
 import asyncpg
 from headrace.store.embedded import Attachment, attach
-from headrace.store.keeper import alive
 from headrace.store.migrations import migrate
+from headrace.store.server import alive
 
 TEMPLATE = "migrated_template"
 

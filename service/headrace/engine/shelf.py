@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import UUID, uuid4
 
+import anyio
+
 from headrace.store.database import Database
 from headrace.store.outputs import StoredOutput, fetch_blob, outputs_of, store_blob
 from headrace.store.runs import NewOutput
@@ -22,7 +24,11 @@ class Shelf:
     database: Database
     run: int
     folder: Path
+    most_inline: int = 16 << 20
+    """Bytes of small outputs that are kept in memory; the database has them all."""
     _refs: dict[str, tuple[OutputRef, ...]] = field(default_factory=dict)
+    _inline: int = 0
+    _fetching: anyio.Lock = field(default_factory=anyio.Lock)
 
     def open(self) -> None:
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -31,18 +37,35 @@ class Shelf:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def put(self, block: str, outputs: Sequence[Output]) -> None:
-        """Keep in mind where a block's outputs lie; they are recorded already."""
-        self._refs[block] = tuple(OutputRef(output.codec, output.inline, output.path) for output in outputs)
+        """Keep in mind where a block's outputs lie; they are recorded already, or will be before anybody asks."""
+        self._keep(block, tuple(OutputRef(output.codec, output.inline, output.path) for output in outputs))
+
+    def _keep(self, block: str, refs: tuple[OutputRef, ...]) -> None:
+        self._refs[block] = refs
+        self._inline += _inline_bytes(refs)
+        while self._inline > self.most_inline:
+            oldest = next(name for name, kept in self._refs.items() if _inline_bytes(kept))
+            self._inline -= _inline_bytes(self._refs.pop(oldest))
 
     async def refs(self, blocks: Sequence[str]) -> Mapping[str, tuple[OutputRef, ...]]:
-        """Where the outputs of some blocks lie, fetched from the database where this machine has none."""
-        missing = [block for block in dict.fromkeys(blocks) if block not in self._refs]
-        if missing:
-            found: dict[str, list[OutputRef]] = {block: [] for block in missing}
-            for output in await outputs_of(self.database, self.run, missing):
-                found[output.block].append(await self._fetched(output))
-            self._refs.update({block: tuple(refs) for block, refs in found.items()})
-        return {block: self._refs[block] for block in blocks}
+        """Where the outputs of some blocks lie, fetched from the database where this machine has none.
+
+        Raises OutputFileFault.
+        """
+        found = {block: self._refs[block] for block in blocks if block in self._refs}
+        if len(found) < len(set(blocks)):
+            async with self._fetching:
+                found |= await self._fetch([block for block in blocks if block not in found])
+        return found
+
+    async def _fetch(self, blocks: Sequence[str]) -> Mapping[str, tuple[OutputRef, ...]]:
+        found: dict[str, list[OutputRef]] = {block: [] for block in blocks}
+        for output in await outputs_of(self.database, self.run, blocks):
+            found[output.block].append(await self._fetched(output))
+        refs = {block: tuple(outputs) for block, outputs in found.items()}
+        for block in refs.keys() - self._refs.keys():
+            self._keep(block, refs[block])
+        return refs
 
     async def _fetched(self, output: StoredOutput) -> OutputRef:
         codec = Codec(output.codec)
@@ -68,3 +91,7 @@ class Shelf:
         return NewOutput(
             block, output.index, attempt, output.codec, output.bytes, output.rows, content, blob, output.preview
         )
+
+
+def _inline_bytes(refs: Sequence[OutputRef]) -> int:
+    return sum(len(ref.inline or "") for ref in refs)

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from headrace.store import keeper
+from headrace.store import keeper, server
 from headrace.store.binaries import Binaries, copied_within_reach, find_binaries, reachable
 from headrace.store.errors import FolderUnusable, OtherMajorVersion, ServerStartFailed, ServerUserMissing, StoreError
 
@@ -30,6 +30,9 @@ HOME_SETTING = "HEADRACE_HOME"
 _ROOT_HOME = Path("/var/lib/headrace")
 _ATTACH_SECONDS = 150.0
 _SILENT_KEEPERS = 10  # one that is leaving says nothing, once or twice; more means that keepers die at once
+_PACKAGES = Path(__file__).resolve().parents[2]
+_KEEPER = "import sys; sys.path[:0] = sys.argv[1:2]; from headrace.store.keeper import main; main(sys.argv[2])"
+"""What the keeper's Python runs: isolated and without site-packages, it knows this package alone."""
 _ERRORS: dict[str, type[StoreError]] = {
     error.code: error for error in (FolderUnusable, OtherMajorVersion, ServerStartFailed)
 }
@@ -98,10 +101,10 @@ class Attachment:
     password: str
     connection: socket.socket
 
-    def dsn(self, database: str = keeper.DATABASE) -> str:
+    def dsn(self, database: str = server.DATABASE) -> str:
         """Return the address of one database of the server, as psql and asyncpg take it."""
         return (
-            f"postgresql://{keeper.SUPERUSER}:{self.password}@/{quote(database, safe='')}"
+            f"postgresql://{server.SUPERUSER}:{self.password}@/{quote(database, safe='')}"
             f"?host={quote(self.host, safe='/')}&port={self.port}"
         )
 
@@ -149,10 +152,10 @@ def _attached(place: Place, answer: dict[str, Any], connection: socket.socket) -
 
 def _connect(place: Place) -> socket.socket | None:
     try:
-        keeper.require_private(place.runtime, place.uid)
+        server.require_private(place.runtime, place.uid)
     except FileNotFoundError:
         return None
-    except keeper.KeeperError as error:
+    except server.KeeperError as error:
         raise FolderUnusable(str(error)) from error
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
@@ -269,11 +272,11 @@ def _locked(descriptor: int) -> bool:
     return True
 
 
-def _orders(place: Place, environ: Mapping[str, str], linger: float) -> keeper.Orders:
+def _orders(place: Place, environ: Mapping[str, str], linger: float) -> server.Orders:
     binaries = find_binaries(environ, major=_data_major(place))
     if os.getuid() == 0 and not _binaries_reachable(binaries, place):
         binaries = copied_within_reach(binaries, place.folder)
-    return keeper.Orders(
+    return server.Orders(
         str(place.folder), str(place.runtime), str(binaries.folder), binaries.major, place.uid, place.gid, linger
     )
 
@@ -289,9 +292,9 @@ def _data_major(place: Place) -> int | None:
         return None
 
 
-def _spawn(orders: keeper.Orders, deadline: float) -> None:
+def _spawn(orders: server.Orders, deadline: float) -> None:
     """Start a keeper in a session of its own and wait until it listens. Raises what it reports."""
-    command = [sys.executable, "-I", "-S", keeper.__file__, json.dumps(asdict(orders))]
+    command = [sys.executable, "-I", "-S", "-c", _KEEPER, str(_PACKAGES), json.dumps(asdict(orders))]
     with subprocess.Popen(  # noqa: S603
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True
     ) as starter:

@@ -61,6 +61,12 @@ class DatabaseUnavailable(StoreError):
     code = "database-unavailable"
 
 
+class OutputFileFault(StoreError):
+    """The file of an output cannot be read or written on this machine: its disk is full, or somebody removed it."""
+
+    code = "output-file"
+
+
 class InvalidMigrations(StoreError):
     """The folder of migrations is not a numbered sequence of SQL files."""
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import builtins
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 from uuid import UUID
 
 import anyio
 
 from headrace.store.database import Database
+from headrace.store.errors import OutputFileFault
 from headrace.store.queries import QUERIES
 
 PART_BYTES = 4 << 20
@@ -31,13 +34,17 @@ class StoredOutput:
 
 
 async def store_blob(database: Database, blob: UUID, run: int, path: Path) -> None:
-    """Stream a file into the database as the parts of a new blob, in one transaction."""
-    size = (await anyio.Path(path).stat()).st_size
-    parts = max(1, -(-size // PART_BYTES))
-    async with await anyio.open_file(path, "rb") as file, database.streams, database.transaction() as connection:
-        await connection.execute(QUERIES["create_blob"], blob, run, size, parts)
-        for seq in range(parts):
-            await connection.execute(QUERIES["store_part"], blob, seq, await file.read(PART_BYTES))
+    """Stream a file into the database as the parts of a new blob, in one transaction. Raises OutputFileFault."""
+    async with _opened(path, "rb") as file:
+        with _faults_told(path):
+            size = (await anyio.Path(path).stat()).st_size
+        parts = max(1, -(-size // PART_BYTES))
+        async with database.streams, database.transaction() as connection:
+            await connection.execute(QUERIES["create_blob"], blob, run, size, parts)
+            for seq in range(parts):
+                with _faults_told(path):
+                    part = await file.read(PART_BYTES)
+                await connection.execute(QUERIES["store_part"], blob, seq, part)
 
 
 async def blob_parts(database: Database, blob: UUID) -> AsyncIterator[bytes]:
@@ -49,12 +56,41 @@ async def blob_parts(database: Database, blob: UUID) -> AsyncIterator[bytes]:
 
 
 async def fetch_blob(database: Database, blob: UUID, path: Path) -> None:
-    """Stream a blob into the file `path`, which appears whole or not at all."""
+    """Stream a blob into the file `path`, which appears whole or not at all. Raises OutputFileFault."""
     partial = path.with_suffix(".partial")
-    async with await anyio.open_file(partial, "wb") as file:
-        async for part in blob_parts(database, blob):
-            await file.write(part)
-    await anyio.Path(partial).rename(path)
+    try:
+        async with _opened(partial, "wb") as file:
+            async for part in blob_parts(database, blob):
+                with _faults_told(path):
+                    await file.write(part)
+        with _faults_told(path):
+            await anyio.Path(partial).rename(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+@asynccontextmanager
+async def _opened(path: Path, mode: Literal["rb", "wb"]) -> AsyncIterator[anyio.AsyncFile[bytes]]:
+    with _faults_told(path):
+        file = await anyio.open_file(path, mode)
+    try:
+        yield file
+    finally:
+        with _faults_told(path):
+            await file.aclose()
+
+
+@contextmanager
+def _faults_told(path: Path) -> Iterator[None]:
+    """A file's errors are not the database's: trying again would not help."""
+    try:
+        yield
+    except OSError as error:
+        raise OutputFileFault(
+            f"The file {path} of an output cannot be used: {error.strerror or error}.",
+            remedy="See whether its disk is full, then run the block again.",
+        ) from error
 
 
 async def outputs_of(database: Database, run: int, blocks: Sequence[str]) -> list[StoredOutput]:
