@@ -96,7 +96,7 @@ def _block_wait(row: Mapping[str, Any], upstream: tuple[str, ...], blocks: Mappi
     if row["status"] != BlockStatus.INITIAL:
         return None
     waits = [above for above in upstream if blocks[above]["status"] != BlockStatus.COMPLETED]
-    return f"waiting for {', '.join(waits)}" if waits else None
+    return f"waiting for {', '.join(waits) or 'its run to begin'}"
 
 
 async def summaries(
