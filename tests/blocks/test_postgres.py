@@ -13,16 +13,20 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from headrace.blocks.io.base import ConnectorFault
 from headrace.blocks.io.catalog import TableFault
 from headrace.blocks.io.columns import UnstorableValue
 from headrace.blocks.io.connecting import ConnectionRefused
 from headrace.io import ConfigFileLoader, Postgres
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from tests.support.profiles import settings_of, write_profile
 
-UTC = datetime.UTC
+DAY = datetime.date(2026, 3, 1)
+MOMENT = datetime.datetime(2026, 3, 1, 4, 5, tzinfo=datetime.UTC)
 
 
 @pytest.fixture
@@ -75,6 +79,13 @@ def sql_types(db: Postgres, table: str = "t") -> dict[str, str]:
         (pd.Series([[[1], [2, 3]]], dtype=object), "jsonb", [[[1], [2, 3]]]),
         (pd.Series([uuid.UUID(int=5), None], dtype=object), "uuid", [str(uuid.UUID(int=5)), np.nan]),
         (pd.Series([2**80, -1], dtype=object), "numeric", [float(2**80), -1.0]),
+        (pd.Series([1, 0.5, None], dtype=object), "double precision", [1.0, 0.5, np.nan]),
+        (pd.Series(pd.arrays.SparseArray([0, 0, 1])), "bigint", [0, 0, 1]),
+        (pd.Series(np.array([1, 2], dtype=">i4")), "integer", [1, 2]),
+        (pd.Series([1.5, None], dtype="Float64"), "double precision", [1.5, np.nan]),
+        (pd.Series(["a", None], dtype=pd.ArrowDtype(pa.dictionary(pa.int8(), pa.string()))), "text", ["a", np.nan]),
+        (pd.Series([{"a": 1}], dtype=pd.ArrowDtype(pa.struct([("a", pa.int64())]))), "jsonb", [{"a": 1}]),
+        (pd.Series([[DAY, MOMENT]], dtype=object), "jsonb", [["2026-03-01", "2026-03-01T04:05:00+00:00"]]),
     ],
 )  # fmt: skip
 def test_values_come_back_as_they_went(db: Postgres, values: Any, kind: str, expected: list[Any]) -> None:
@@ -97,6 +108,14 @@ def test_decimals_are_exact(db: Postgres, text: str) -> None:
     assert str(value) == str(Decimal(text)) or value == Decimal(text)
     shown = db.load("SELECT v::text AS v FROM t")["v"][0]
     assert shown == format(Decimal(text), "f")
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30)
+@given(st.lists(st.decimals(min_value=-(10**40), max_value=10**40, places=None), min_size=1))
+def test_any_decimals_come_back_exactly(db: Postgres, values: list[Decimal]) -> None:
+    db.export(pd.DataFrame({"v": pd.Series(values, dtype=object)}), "public", "t")
+    found = db.load("SELECT * FROM t", exact=True)["v"]
+    assert [value.normalize() for value in found] == [value.normalize() for value in values]
 
 
 def test_uint64_is_exact(db: Postgres) -> None:
@@ -136,6 +155,13 @@ def test_timedeltas_become_intervals(db: Postgres) -> None:
         (pd.Series([{"a": 1}, {"a": "\0"}, None], dtype=object), 20, "u0000|0x00"),
         (pd.Series(["a", "b", "\ud800"], dtype=object), 30, "surrogate"),
         (pd.Series([1, object(), 2], dtype=object), 20, "object"),
+        (pd.Series([1.5, 2**53 + 1, 2], dtype=object), 20, "exactly"),
+        (pd.Series([DAY, MOMENT, None], dtype=object), 20, "a datetime .* began with date"),
+        (pd.Series([MOMENT, MOMENT.replace(tzinfo=None), None], dtype=object), 20, "with a time zone beside"),
+        (pd.Series([MOMENT, pd.Timestamp(1001, unit="ns", tz="UTC"), None], dtype=object), 20, "finer than a micro"),
+        (pd.Series([None, pd.Timedelta(1, "ns"), None], dtype=object), 20, "finer than a micro"),
+        (pd.Series([None, MOMENT.timetz(), None], dtype=object), 20, "time zone"),
+        (pd.Series([Decimal(1), Decimal(f"1e{2**17}"), None], dtype=object), 20, "numeric"),
     ],
 )
 def test_a_value_that_cannot_be_stored_names_column_and_row(db: Postgres, values: Any, row: int, told: str) -> None:

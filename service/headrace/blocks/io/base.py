@@ -31,7 +31,7 @@ class FileFormat(StrEnum):
     PARQUET = "parquet"
     HDF5 = "hdf5"
     XML = "xml"
-    EXCEL = "xlsx"
+    EXCEL = "excel"
 
 
 class ExportWritePolicy(StrEnum):

@@ -111,13 +111,40 @@ def _as_list(value: Any) -> list[Any]:
     return items
 
 
+def _as_moment(value: Any) -> Any:
+    if getattr(value, "nanosecond", 0):
+        raise ValueError("it is finer than a microsecond")
+    return value
+
+
+def _as_time(value: datetime.time) -> datetime.time:
+    if value.tzinfo is not None:
+        raise ValueError("a time of day with a time zone")
+    return value
+
+
+def _as_span(value: Any) -> Any:
+    if getattr(value, "nanoseconds", 0):
+        raise ValueError("it is finer than a microsecond")
+    return value
+
+
 NUMERIC = Kind("numeric", RAW, _as_numeric)
 JSONB = Kind("jsonb", RAW, _as_jsonb)
 UUID = Kind("uuid", RAW, lambda value: value.bytes)
 
 
+def plain(series: pd.Series[Any]) -> pd.Series[Any]:
+    """The same values without what Arrow does not know: sparse storage and a foreign order of bytes."""
+    if isinstance(series.dtype, pd.SparseDtype):
+        return pd.Series(series.array.to_dense(), index=series.index)
+    if isinstance(series.dtype, np.dtype) and not series.dtype.isnative:
+        return series.astype(series.dtype.newbyteorder("="))
+    return series
+
+
 def kind_of(series: pd.Series[Any], column: str) -> Kind:
-    """The kind of a column's values, by its dtype; an object column's by its values. Raises UnstorableValue."""
+    """The kind of a plain column's values, by its dtype; an object column's by its values. Raises UnstorableValue."""
     if series.dtype == object:
         return _kind_of_objects(series, column)
     try:
@@ -161,11 +188,10 @@ INFERRED: dict[str, Kind] = {
     "floating": PLAIN[pa.float64()],
     "mixed-integer-float": PLAIN[pa.float64()],
     "boolean": PLAIN[pa.bool_()],
-    "date": PLAIN[pa.date32()],
-    "time": TIME,
+    "time": Kind("time", pa.time64("us"), _as_time),
     "bytes": PLAIN[pa.binary()],
     "decimal": NUMERIC,
-    "timedelta": INTERVAL,
+    "timedelta": Kind("interval", pa.duration("us"), _as_span),
 }
 """What pandas sees in an object column to our kinds, where the values need no second look."""
 
@@ -191,7 +217,9 @@ def _kind_of_datetimes(values: pd.Series[Any], column: str) -> Kind:
     if any(zoned) and not all(zoned):
         position = zoned.index(not zoned[0])
         raise _unlike(values, values, position, column, "a time with a time zone beside times without")
-    return Kind("timestamptz", pa.timestamp("us", "UTC")) if any(zoned) else Kind("timestamp", pa.timestamp("us"))
+    if any(zoned):
+        return Kind("timestamptz", pa.timestamp("us", "UTC"), _as_moment)
+    return Kind("timestamp", pa.timestamp("us"), _as_moment)
 
 
 def _kind_of_one_type(present: pd.Series[Any], series: pd.Series[Any], column: str) -> Kind:
@@ -201,6 +229,8 @@ def _kind_of_one_type(present: pd.Series[Any], series: pd.Series[Any], column: s
         if type(value) is not first:
             told = f"a {type(value).__name__} ({value!r:.60}) in a column that began with {first.__name__}"
             raise _unlike(present, series, position, column, told)
+    if issubclass(first, datetime.date):
+        return PLAIN[pa.date32()]
     if issubclass(first, uuid.UUID):
         return UUID
     if issubclass(first, dict):
@@ -211,6 +241,8 @@ def _kind_of_one_type(present: pd.Series[Any], series: pd.Series[Any], column: s
 
 
 def _kind_of_lists(values: Sequence[Any]) -> Kind:
+    if any(isinstance(item, datetime.datetime) for value in values for item in value):
+        return JSONB  # beside dates Arrow would cut their times off
     try:
         return _kind_of_list(pa.array([_as_list(value) for value in values]).type.value_type)
     except (pa.ArrowException, TypeError, ValueError, OverflowError):
@@ -223,7 +255,7 @@ def _unlike(present: pd.Series[Any], series: pd.Series[Any], nth: int, column: s
 
 
 def arrow_of(series: pd.Series[Any], column: Column, start: int) -> Any:
-    """A batch's values as an Arrow array; `start` is the number of its first row. Raises UnstorableValue."""
+    """A plain batch's values as an Arrow array; `start` is the number of its first row. Raises UnstorableValue."""
     kind = column.kind
     try:
         if kind.cell is not None:

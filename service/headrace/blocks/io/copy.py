@@ -12,7 +12,7 @@ import pyarrow as pa
 from pgpq import ArrowToPostgresBinaryEncoder
 
 from headrace.blocks.io.base import ConnectorFault
-from headrace.blocks.io.columns import JSONB, Column, UnstorableValue, arrow_of, kind_of
+from headrace.blocks.io.columns import JSONB, Column, UnstorableValue, arrow_of, kind_of, plain
 from headrace.blocks.io.names import LONGEST, clean_name
 
 ROWS = 16_384
@@ -33,7 +33,7 @@ def columns_of(
                 remedy="Rename one of them before the export.",
             )
         labels[name] = label
-        columns.append(Column(label, name, _kind(frame.iloc[:, position], label, name, overwrite), position))
+        columns.append(Column(label, name, _kind(plain(frame.iloc[:, position]), label, name, overwrite), position))
     return columns
 
 
@@ -80,7 +80,7 @@ async def _encoded(frame: pd.DataFrame, columns: Sequence[Column]) -> AsyncItera
     yield encoder.write_header()
     for start in range(0, len(frame), ROWS):
         part = frame.iloc[start : start + ROWS]
-        arrays = [arrow_of(part.iloc[:, column.position], column, start) for column in columns]
+        arrays = [arrow_of(plain(part.iloc[:, column.position]), column, start) for column in columns]
         yield encoder.write_batch(pa.RecordBatch.from_arrays(arrays, schema=schema))
     yield encoder.finish()
 

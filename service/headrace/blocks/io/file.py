@@ -1,11 +1,12 @@
-"""Tables in files: CSV, JSON and Parquet; Excel, HDF5 and XML where the packages that pandas needs are there."""
+"""Tables in files: CSV, JSON, Parquet and XML; Excel and HDF5 where the packages that pandas needs are there."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
+from urllib.parse import urlsplit
 
 import pandas as pd
 
@@ -26,7 +27,15 @@ _ENDINGS = {
     "xlsx": FileFormat.EXCEL,
     "xls": FileFormat.EXCEL,
 }
-_PACKED = ("gz", "bz2", "zip", "xz", "zst")
+_COMPRESSIBLE = (FileFormat.CSV, FileFormat.JSON, FileFormat.XML)
+_BY_ENDING: Mapping[str, Mapping[str, Any]] = {"tsv": {"sep": "\t"}, "jsonl": {"lines": True}}
+"""What pandas has to be told about files with an ending."""
+_PACKED = {"gz": "gzip", "bz2": "bz2", "zip": "zip", "xz": "xz", "zst": "zstd"}
+"""Endings of compressed files, and what pandas calls their compression."""
+
+
+Place = str | os.PathLike[str]
+"""A path, or for reading the address of a file elsewhere: https://…, s3://…"""
 
 
 class FileIO:
@@ -37,17 +46,20 @@ class FileIO:
 
     def load(
         self,
-        filepath: str | os.PathLike[str] | None = None,
+        filepath: Place | None = None,
         format: FileFormat | str | None = None,
-        file_directories: Sequence[str | os.PathLike[str]] | None = None,
+        file_directories: Sequence[Place] | None = None,
         limit: int | None = None,
         **options: Any,
     ) -> pd.DataFrame:
-        """The table in a file (or, one below the other, in all files of folders); `options` go to pandas' reader."""
+        """The table in a file (or, one below the other, in all files of folders); `options` go to pandas' reader.
+
+        Raises ConnectorFault for a file that is not there, a format that is not known, or one that needs a package.
+        """
         paths = [_path(filepath)] if filepath is not None else _files(file_directories or ())
         with self._told.step(f"Loading data frame from '{', '.join(map(str, paths))}'"):
             frames = [_read(path, _format(path, format), options) for path in paths]
-        frame = frames[0] if len(frames) == 1 else pd.concat(frames)
+        frame = frames[0] if len(frames) == 1 else pd.concat(frames, ignore_index=True)
         return frame if limit is None else frame.head(limit)
 
     def export(
@@ -58,7 +70,7 @@ class FileIO:
         **options: Any,
     ) -> None:
         """Write a table into a file; `options` go to pandas' writer. Readers see the old file or the new one, whole."""
-        path = _path(filepath)
+        path = Path(_path(filepath))
         kind = _format(path, format)
         path.parent.mkdir(parents=True, exist_ok=True)
         # The name keeps its ending: pandas chooses the compression by it.
@@ -72,26 +84,35 @@ class FileIO:
 
     def exists(self, filepath: str | os.PathLike[str]) -> bool:
         """Whether there is such a file."""
-        return _path(filepath).exists()
+        return Path(_path(filepath)).exists()
 
 
-def _path(given: str | os.PathLike[str]) -> Path:
-    return Path(get_repo_path()) / given
+def _path(given: Place) -> Place:
+    is_address = isinstance(given, str) and "://" in given
+    return given if is_address else Path(get_repo_path()) / given
 
 
-def _files(folders: Sequence[str | os.PathLike[str]]) -> list[Path]:
-    files = [path for folder in folders for path in sorted(_path(folder).iterdir()) if path.is_file()]
+def _files(folders: Sequence[Place]) -> list[Place]:
+    found = [path for folder in folders for path in sorted(Path(_path(folder)).iterdir())]
+    files: list[Place] = [path for path in found if path.is_file() and not path.name.startswith(".")]
     if not files:
         raise ConnectorFault("There is no file to load.", remedy="Give a filepath, or folders that have files.")
     return files
 
 
-def _format(path: Path, given: FileFormat | str | None) -> FileFormat:
-    if given is not None:
-        return _named(str(given).lower())
-    endings = [ending.lstrip(".").lower() for ending in path.suffixes]
-    ending = endings[-2] if len(endings) > 1 and endings[-1] in _PACKED else (endings or [""])[-1]
-    return _named(ending)
+def _format(path: Place, given: FileFormat | str | None) -> FileFormat:
+    return _named(_ending(path) if given is None else str(given).lower())
+
+
+def _ending(path: Place) -> str:
+    """The last ending of a file's name before that of its compression."""
+    endings = _endings(path)
+    return endings[-2] if len(endings) > 1 and endings[-1] in _PACKED else (endings or [""])[-1]
+
+
+def _endings(path: Place) -> list[str]:
+    name = str(path) if isinstance(path, Path) else urlsplit(str(path)).path
+    return [ending.lstrip(".").lower() for ending in PurePath(name).suffixes]
 
 
 def _named(name: str) -> FileFormat:
@@ -102,8 +123,13 @@ def _named(name: str) -> FileFormat:
     return found
 
 
-def _read(path: Path, kind: FileFormat, options: Mapping[str, Any]) -> pd.DataFrame:
-    more = {"lines": True} if ".jsonl" in path.suffixes else {"sep": "\t"} if ".tsv" in path.suffixes else {}
+def _read(path: Place, kind: FileFormat, options: Mapping[str, Any]) -> pd.DataFrame:
+    more: dict[str, Any] = dict(_BY_ENDING.get(_ending(path), {}))
+    if kind is FileFormat.XML:
+        more["parser"] = "etree"
+    if kind in _COMPRESSIBLE:
+        # By its own look pandas would miss the ending of an address with a query behind it.
+        more["compression"] = _PACKED.get((_endings(path) or [""])[-1])
     try:
         frame: pd.DataFrame = _READERS[kind](path, **{**more, **options})
     except ImportError as error:
@@ -115,14 +141,14 @@ def _read(path: Path, kind: FileFormat, options: Mapping[str, Any]) -> pd.DataFr
 
 def _write(df: pd.DataFrame, path: Path, kind: FileFormat, options: Mapping[str, Any]) -> None:
     defaults: dict[FileFormat, dict[str, Any]] = {
-        FileFormat.CSV: {"index": False, **({"sep": "\t"} if ".tsv" in path.suffixes else {})},
-        FileFormat.JSON: {"orient": "records", **({"lines": True} if ".jsonl" in path.suffixes else {})},
+        FileFormat.CSV: {"index": False},
+        FileFormat.JSON: {"orient": "records"},
         FileFormat.EXCEL: {"index": False},
-        FileFormat.XML: {"index": False},
+        FileFormat.XML: {"index": False, "parser": "etree"},
         FileFormat.HDF5: {"key": "table"},
     }
     try:
-        _WRITERS[kind](df, path, **{**defaults.get(kind, {}), **options})
+        _WRITERS[kind](df, path, **{**defaults.get(kind, {}), **_BY_ENDING.get(_ending(path), {}), **options})
     except ImportError as error:
         raise _lacking(kind, error) from error
 
@@ -130,7 +156,7 @@ def _write(df: pd.DataFrame, path: Path, kind: FileFormat, options: Mapping[str,
 def _lacking(kind: FileFormat, error: ImportError) -> ConnectorFault:
     return ConnectorFault(
         f"{kind.name} files need a package that is not installed: {error}.",
-        remedy="Install it where Headrace runs, or use csv, json or parquet.",
+        remedy="Install it where Headrace runs, or use csv, json, xml or parquet.",
     )
 
 

@@ -5,17 +5,21 @@ from __future__ import annotations
 import struct
 from decimal import Decimal
 
+MOST_BEFORE, MOST_AFTER = 131_072, 16_383
+"""Digits before and after the decimal point that Postgres can hold."""
 _SPECIAL = {"n": 0xC000, "N": 0xC000, "F": 0xD000}
 _NEGATIVE = 0x4000
 _NEGATIVE_INFINITY = 0xF000
 
 
 def numeric_bytes(value: Decimal) -> bytes:
-    """The field's bytes, without their length. NaN and the infinities have their own forms."""
+    """The field's bytes, without their length. NaN and the infinities have their own forms. Raises OverflowError."""
     sign, digits, exponent = value.as_tuple()
     if isinstance(exponent, str):
         mark = _NEGATIVE_INFINITY if exponent == "F" and sign else _SPECIAL[exponent]
         return struct.pack("!hhHh", 0, 0, mark, 0)
+    if not -MOST_AFTER <= exponent <= MOST_BEFORE - len(digits):
+        raise OverflowError("numeric has at most 131072 digits before the point and 16383 after it")
     groups, weight = _groups(digits, exponent)
     scale = max(0, -exponent)
     return struct.pack(f"!hhHh{len(groups)}h", len(groups), weight, _NEGATIVE if sign else 0, scale, *groups)
