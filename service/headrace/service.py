@@ -15,16 +15,16 @@ import anyio
 from headrace.domain.pipeline import Pipeline
 from headrace.domain.statuses import RUN_TERMINAL
 from headrace.engine.clock import SystemClock
-from headrace.engine.creating import create_fresh, create_partial, create_retry
+from headrace.engine.creating import RunCreation
 from headrace.engine.engine import Engine, EngineSettings
 from headrace.engine.reading import UnknownRun, lines_after, output_parts, run_row, summaries, view_run
 from headrace.engine.testing import run_tests
 from headrace.engine.views import LogLineView, OutputView, RunSummary, RunView, TestReport
+from headrace.engine.waiting import why
 from headrace.engine.work_folder import work_folder
 from headrace.engine.worker_environment import worker_environ
 from headrace.engine.workers import WorkerPool
 from headrace.project.reading import Project, read_pipeline, read_project
-from headrace.project.versions import pipeline_hash
 from headrace.samples import serve_samples
 from headrace.store.database import Database, open_database, project_database
 from headrace.store.embedded import HOME_SETTING
@@ -53,6 +53,10 @@ class Headrace:
     _changed: dict[int, asyncio.Event] = field(default_factory=dict)
     _ended: dict[int, asyncio.Event] = field(default_factory=dict)
 
+    @property
+    def _creation(self) -> RunCreation:
+        return RunCreation(self.database, self.project_id, self.project.environ)
+
     def pipeline(self, uuid: str) -> Pipeline:
         """A pipeline as its files are now. Raises what is wrong with it, fault by fault."""
         return read_pipeline(self.project, uuid)
@@ -68,11 +72,9 @@ class Headrace:
         """Record a run of a pipeline, or of one of its blocks, and give its id; it starts at once where we drive."""
         pinned, given = self.pipeline(pipeline), dict(variables or {})
         if block is None:
-            run = await create_fresh(self.database, self.project_id, pinned, given, pipeline_hash)
+            run = await self._creation.fresh(pinned, given)
         else:
-            run = await create_partial(
-                self.database, self.project_id, pinned, block, given, pipeline_hash, with_upstream=with_upstream
-            )
+            run = await self._creation.partial(pinned, block, given, with_upstream=with_upstream)
         await self._drive(run)
         return run
 
@@ -80,7 +82,7 @@ class Headrace:
         """A new run that keeps what run `run` completed; of the same pinned pipeline, or of its `latest` files."""
         row = await run_row(self.database, run)
         newest = self.pipeline(row["pipeline"]) if latest else None
-        again = await create_retry(self.database, run, newest, pipeline_hash, from_block=from_block)
+        again = await self._creation.retry(run, newest, from_block=from_block)
         await self._drive(again)
         return again
 
@@ -149,6 +151,10 @@ class Headrace:
     async def show(self, run: int) -> RunView:
         """A run with its blocks."""
         return await view_run(self.database, run)
+
+    async def why(self, run: int) -> list[str]:
+        """A line for each thing that a run waits for now, and behind whom."""
+        return await why(self.database, run)
 
     async def runs(
         self, *, limit: int = 20, before: int | None = None, pipeline: str | None = None, status: str | None = None

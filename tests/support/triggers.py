@@ -63,7 +63,7 @@ async def make_stack(database: Database, root: Path, environ: Mapping[str, str] 
         database,
         served,
         book,
-        Acceptor(Planner(book, pins), Recorder(database, book)),
+        Acceptor(Planner(book, pins), Recorder(database)),
         Batcher(database, book, pins, look_seconds=0.05),
     )
     stack.acceptor.made_runs = stack.batcher.made_runs = stack.made.extend

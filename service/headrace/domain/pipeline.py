@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Any
 
 from headrace.domain.errors import InvalidPipeline
+from headrace.domain.limits import NO_RUN_LIMITS, RunLimits
 from headrace.domain.retry import RetryPolicy
 
 
@@ -104,6 +105,7 @@ class Pipeline:
     callbacks: tuple[Block, ...] = ()
     variables: Mapping[str, Any] = field(default_factory=dict)
     limits: Limits = Limits()
+    run_limits: RunLimits = NO_RUN_LIMITS
     isolation: Isolation = Isolation.PIPELINE
     allow_blocks_to_fail: bool = False
     timeout: float | None = None
@@ -228,6 +230,7 @@ def pipeline_from_json(value: Mapping[str, Any]) -> Pipeline:
         callbacks=_blocks(value["callbacks"]),
         variables=value["variables"],
         limits=Limits(**value["limits"]),
+        run_limits=RunLimits(**value.get("run_limits", {})),
         isolation=Isolation(value["isolation"]),
         allow_blocks_to_fail=value["allow_blocks_to_fail"],
         timeout=value["timeout"],

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from headrace.domain.errors import HeadraceError
 from headrace.domain.pipeline import Pipeline, pipeline_to_json, restricted, topological_order
 from headrace.domain.statuses import BlockStatus, RunStatus
 from headrace.engine.reading import pinned_pipeline, run_row
+from headrace.project.gates import run_gates
+from headrace.project.versions import pipeline_hash
 from headrace.store.database import Database
 from headrace.store.queries import QUERIES
 from headrace.store.runs import NewRun, create_run
-
-Hash = Callable[[Pipeline], str]
 
 
 class UnknownBlock(HeadraceError):
@@ -34,67 +35,92 @@ class StillRunning(HeadraceError):
     code = "still-running"
 
 
-async def create_fresh(
-    database: Database, project: int, pipeline: Pipeline, variables: Mapping[str, Any], hashed: Hash
-) -> int:
-    """A run of the whole pipeline; its id."""
-    return await _create(database, project, pipeline, variables, hashed, kept={})
+@dataclass(frozen=True)
+class RunCreation:
+    """Makes runs of one project's pipelines. `environ` is what the templates of their limits may read."""
 
+    database: Database
+    project_id: int
+    environ: Mapping[str, str]
 
-async def create_partial(
-    database: Database,
-    project: int,
-    pipeline: Pipeline,
-    block: str,
-    variables: Mapping[str, Any],
-    hashed: Hash,
-    *,
-    with_upstream: bool,
-) -> int:
-    """A run of one block: on the newest stored outputs above it, or (`with_upstream`) after all blocks above it."""
-    _known(pipeline, block)
-    if with_upstream:
-        part = restricted(pipeline, pipeline.ancestors(block) | {block})
-        return await _create(database, project, part, variables, hashed, kept={})
-    above = pipeline.by_uuid[block].upstream
-    rows = await database.fetch(QUERIES["last_completed_block_runs"], project, pipeline.uuid, list(above))
-    kept = {row["block"]: row["run_id"] for row in rows}
-    missing = [uuid for uuid in above if uuid not in kept]
-    if missing:
-        raise NoStoredOutput(
-            f"Block {block} needs the output of {', '.join(missing)}, which has never completed.",
-            remedy=f"Run it with --block {block} --upstream.",
+    async def fresh(self, pipeline: Pipeline, variables: Mapping[str, Any]) -> int:
+        """A run of the whole pipeline; its id."""
+        return await self._create(pipeline, variables, kept={})
+
+    async def partial(
+        self, pipeline: Pipeline, block: str, variables: Mapping[str, Any], *, with_upstream: bool
+    ) -> int:
+        """A run of one block: on the newest stored outputs above it, or (`with_upstream`) after all blocks above it."""
+        _known(pipeline, block)
+        if with_upstream:
+            part = restricted(pipeline, pipeline.ancestors(block) | {block})
+            return await self._create(part, variables, kept={})
+        above = pipeline.by_uuid[block].upstream
+        rows = await self.database.fetch(
+            QUERIES["last_completed_block_runs"], self.project_id, pipeline.uuid, list(above)
         )
-    return await _create(database, project, restricted(pipeline, {block, *above}), variables, hashed, kept=kept)
+        kept = {row["block"]: row["run_id"] for row in rows}
+        missing = [uuid for uuid in above if uuid not in kept]
+        if missing:
+            raise NoStoredOutput(
+                f"Block {block} needs the output of {', '.join(missing)}, which has never completed.",
+                remedy=f"Run it with --block {block} --upstream.",
+            )
+        return await self._create(restricted(pipeline, {block, *above}), variables, kept=kept)
+
+    async def retry(self, run: int, latest: Pipeline | None, *, from_block: str | None) -> int:
+        """A new run that keeps what run `run` completed; from `from_block` on, everything runs again.
+
+        Runs the pipeline as it was then, or `latest` where that is given. Raises StillRunning, UnknownBlock.
+        """
+        row = await run_row(self.database, run)
+        if row["status"] in (RunStatus.INITIAL, RunStatus.RUNNING):
+            raise StillRunning(f"Run {run} is {row['status']}.", remedy=f"Wait, or `headrace cancel {run}` first.")
+        pipeline = latest or await pinned_pipeline(self.database, row["version"])
+        blocks = await self.database.fetch(QUERIES["block_runs"], run)
+        kept = {
+            block["block"]: block["kept_from"] or run
+            for block in blocks
+            if block["status"] == BlockStatus.COMPLETED and block["block"] in pipeline.by_uuid
+        }
+        again = _again(pipeline, kept, from_block)
+        kept = {uuid: source for uuid, source in kept.items() if uuid not in again}
+        return await self._create(pipeline, row["variables"], kept=kept, earlier=row)
+
+    async def _create(
+        self,
+        pipeline: Pipeline,
+        variables: Mapping[str, Any],
+        *,
+        kept: Mapping[str, int],
+        earlier: Mapping[str, Any] | None = None,
+    ) -> int:
+        return await create_run(
+            self.database,
+            NewRun(
+                project_id=self.project_id,
+                pipeline=pipeline.uuid,
+                version=pipeline_hash(pipeline),
+                definition=pipeline_to_json(pipeline),
+                blocks=topological_order(pipeline),
+                variables=variables,
+                kept=kept,
+                retry_of=earlier["id"] if earlier else None,
+                execution_date=earlier["execution_date"] if earlier else None,
+                gates=run_gates(self.project_id, pipeline, variables, self.environ),
+            ),
+        )
 
 
-async def create_retry(
-    database: Database, run: int, latest: Pipeline | None, hashed: Hash, *, from_block: str | None
-) -> int:
-    """A new run that keeps what run `run` completed; from `from_block` on, everything runs again.
-
-    Runs the pipeline as it was then, or `latest` where that is given. Raises StillRunning, UnknownBlock.
-    """
-    row = await run_row(database, run)
-    if row["status"] in (RunStatus.INITIAL, RunStatus.RUNNING):
-        raise StillRunning(f"Run {run} is {row['status']}.", remedy=f"Wait, or `headrace cancel {run}` first.")
-    pipeline = latest or await pinned_pipeline(database, row["version"])
-    blocks = await database.fetch(QUERIES["block_runs"], run)
-    kept = {
-        block["block"]: block["kept_from"] or run
-        for block in blocks
-        if block["status"] == BlockStatus.COMPLETED and block["block"] in pipeline.by_uuid
-    }
+def _again(pipeline: Pipeline, kept: Mapping[str, int], from_block: str | None) -> set[str]:
+    """The blocks that a retry runs again: those that had not completed, and all below; every one if all had."""
     again = {uuid for uuid in pipeline.by_uuid if uuid not in kept}
     if from_block is not None:
         _known(pipeline, from_block)
         again.add(from_block)
     for uuid in tuple(again):
         again |= pipeline.descendants(uuid)
-    if not again:
-        again = set(pipeline.by_uuid)
-    kept = {uuid: source for uuid, source in kept.items() if uuid not in again}
-    return await _create(database, row["project_id"], pipeline, row["variables"], hashed, kept=kept, earlier=row)
+    return again or set(pipeline.by_uuid)
 
 
 def _known(pipeline: Pipeline, block: str) -> None:
@@ -102,29 +128,3 @@ def _known(pipeline: Pipeline, block: str) -> None:
         raise UnknownBlock(
             f"Pipeline {pipeline.uuid} has no block {block}.", remedy=f"It has: {', '.join(pipeline.by_uuid)}."
         )
-
-
-async def _create(
-    database: Database,
-    project: int,
-    pipeline: Pipeline,
-    variables: Mapping[str, Any],
-    hashed: Hash,
-    *,
-    kept: Mapping[str, int],
-    earlier: Mapping[str, Any] | None = None,
-) -> int:
-    return await create_run(
-        database,
-        NewRun(
-            project_id=project,
-            pipeline=pipeline.uuid,
-            version=hashed(pipeline),
-            definition=pipeline_to_json(pipeline),
-            blocks=topological_order(pipeline),
-            variables=variables,
-            kept=kept,
-            retry_of=earlier["id"] if earlier else None,
-            execution_date=earlier["execution_date"] if earlier else None,
-        ),
-    )

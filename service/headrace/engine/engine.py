@@ -17,6 +17,7 @@ from anyio.abc import TaskGroup
 from headrace.domain.pipeline import Pipeline, pipeline_from_json
 from headrace.domain.run import BlockState, Ending, RunState
 from headrace.domain.statuses import BlockStatus, RunStatus
+from headrace.engine.admitting import admit_runs, sweep_gates
 from headrace.engine.attempts import AttemptRunner
 from headrace.engine.clock import Clock, DatabaseClock
 from headrace.engine.driver import Parts, RunDriver, RunLost
@@ -155,8 +156,10 @@ class Engine:
             except DATABASE_AWAY as error:
                 log.warning("the database is away (%s); trying again", error)
             await self.clock.sleep(self.settings.gap)
-            with anyio.move_on_after(self.settings.poll):
+            with anyio.move_on_after(self.settings.poll) as waiting:
                 await self._woken.wait()
+            if waiting.cancelled_caught:
+                await self._patiently(lambda: sweep_gates(self.database, self.project_id))
 
     async def _look_after_driven(self) -> None:
         """Hear of cancels, and of runs that another service has taken."""
@@ -176,6 +179,7 @@ class Engine:
         if room <= 0 or self.only == set() or not self.lease.held.is_set():
             return
         only = None if self.only is None else sorted(self.only)
+        await admit_runs(self.database, self.project_id, only)
         driven = sorted(self._claimed)
         for run in await claim_runs(self.database, self.id, self.project_id, limit=room, only=only, driven=driven):
             self._claimed.add(run.id)
@@ -215,6 +219,9 @@ class Engine:
             self.changed(run.id, False)
         if self.only is not None:
             self.only.discard(run.id)
+        if run.gated:  # others may wait for its place
+            self.wake()
+            await self.database.waker.wake()
 
     async def _driver(self, run: ClaimedRun) -> RunDriver:
         pipeline = await self._pipeline(run.version)

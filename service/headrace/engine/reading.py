@@ -61,6 +61,8 @@ async def view_run(database: Database, run: int) -> RunView:
 
 
 def _run_wait(row: Mapping[str, Any]) -> str | None:
+    if row["parked_on"] is not None and row["status"] == "initial":
+        return f"waiting for a place under a limit: `headrace why {row['id']}` tells who holds it"
     if row["status"] == "initial":
         return "waiting for a service to claim it"
     if row["status"] == "running" and row["owner"] is None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from headrace.blocks.safe_yaml import Document, YamlFault, read_yaml
+from headrace.domain.limits import RunLimits
 from headrace.domain.pipeline import NEVER_RUN, Block, BlockType, Isolation, Limits, Pipeline, Source
 from headrace.domain.retry import RetryPolicy
 from headrace.project import policies
@@ -40,6 +41,7 @@ class Defaults:
 
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     limits: Limits = field(default_factory=Limits)
+    run_limits: RunLimits = field(default_factory=RunLimits)
     isolation: Isolation = Isolation.PIPELINE
 
 
@@ -114,6 +116,7 @@ class _Building:
             callbacks=self._guards(BlockType.CALLBACK),
             variables=self._variables(),
             limits=policies.limits(self.defaults.limits, self.values.get("concurrency_config"), refuse),
+            run_limits=policies.run_limits(self.defaults.run_limits, self.values.get("concurrency_config"), refuse),
             isolation=policies.isolation(
                 self.values.get("isolation", more.get("isolation")), self.defaults.isolation, self._refuser()
             ),

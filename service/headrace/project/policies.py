@@ -6,6 +6,8 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from headrace.blocks.templating import TemplateError, check_syntax
+from headrace.domain.limits import RunLimits
 from headrace.domain.pipeline import Isolation, Limits
 from headrace.domain.retry import RetryPolicy
 
@@ -70,6 +72,46 @@ def limits(base: Limits, value: Any, refuse: Refuse) -> Limits:
         return base
     per_run = _limit(value, "block_run_limit", base.per_run, refuse)
     return Limits(per_run, _limit(value, "pipeline_block_limit", base.per_pipeline, refuse))
+
+
+def run_limits(base: RunLimits, value: Any, refuse: Refuse) -> RunLimits:
+    """`base` with what a `concurrency_config` names of limits over runs laid over it."""
+    if not isinstance(value, dict):
+        return base  # refused by `limits`
+    return RunLimits(
+        project=_limit(value, "project_run_limit", base.project, refuse),
+        runs=_limit(value, "pipeline_run_limit_all_triggers", base.runs, refuse),
+        per_trigger=_limit(value, "pipeline_run_limit", base.per_trigger, refuse),
+        key=_key(value, base.key, refuse),
+        per_key=_limit(value, "runs_per_key", base.per_key, refuse) or 1,
+        skip=_skips(value, base.skip, refuse),
+    )
+
+
+def _key(value: Mapping[str, Any], base: str | None, refuse: Refuse) -> str | None:
+    given = value.get("concurrency_key")
+    if given is None:
+        return base
+    if not isinstance(given, str):
+        refuse("concurrency_key", f"concurrency_key cannot be {given!r}.", "Write a template: '{{ customer }}'.")
+        return base
+    try:
+        check_syntax(given)
+    except TemplateError as error:
+        refuse("concurrency_key", f"concurrency_key: {error.message}", error.remedy)
+        return base
+    return given
+
+
+def _skips(value: Mapping[str, Any], base: bool, refuse: Refuse) -> bool:
+    given = value.get("on_pipeline_run_limit_reached")
+    if given is None:
+        return base
+    if given in ("wait", "skip"):
+        return bool(given == "skip")
+    told = f"on_pipeline_run_limit_reached cannot be {given!r}."
+    refuse("on_pipeline_run_limit_reached", told, "Write wait or skip.")
+    return base
 
 
 def _limit(value: Mapping[str, Any], key: str, base: int | None, refuse: Refuse) -> int | None:

@@ -13,6 +13,7 @@ from headrace.blocks.marks import KeptEnviron, mark_unset, missing, restored
 from headrace.blocks.safe_yaml import Document, YamlFault, read_yaml
 from headrace.blocks.secrets import secrets_in
 from headrace.blocks.templating import TemplateError, UnsetVariable, render
+from headrace.domain.limits import RunLimits
 from headrace.domain.pipeline import Isolation, Limits, Pipeline
 from headrace.domain.retry import RetryPolicy
 from headrace.project import policies
@@ -161,5 +162,6 @@ def _defaults(values: Mapping[str, Any], faults: FaultList) -> Defaults:
     return Defaults(
         retry=policies.retry_policy(RetryPolicy(), values.get("retry_config"), refuser("retry_config")),
         limits=policies.limits(Limits(), values.get("concurrency_config"), refuser("concurrency_config")),
+        run_limits=policies.run_limits(RunLimits(), values.get("concurrency_config"), refuser("concurrency_config")),
         isolation=policies.isolation(values.get("isolation"), Isolation.PIPELINE, refuser(None)),
     )

@@ -8,6 +8,8 @@ from datetime import datetime
 from typing import Any
 
 from headrace.domain.events import Accepted, Fate, FateOf, NewEvent
+from headrace.domain.limits import Gate
+from headrace.domain.triggers import AtLimit
 from headrace.store.database import Database
 from headrace.store.queries import QUERIES
 
@@ -15,6 +17,14 @@ STATEMENT_SECONDS = 30.0
 
 EventKey = tuple[int, str, str]
 """Project, source and key: what tells one event from another."""
+
+
+@dataclass(frozen=True, slots=True)
+class TriggerLimit:
+    """A limit of active runs that is looked at before an event's run is made: it leaves out, it does not make wait."""
+
+    most: int
+    at_limit: AtLimit
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +40,8 @@ class PlannedFate:
     variables: Mapping[str, Any] | None = None
     priority: int = 0
     execution_date: datetime | None = None
+    gates: tuple[Gate, ...] = ()
+    limit: TriggerLimit | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +90,7 @@ class BatchRun:
     variables: Mapping[str, Any]
     priority: int
     trigger_id: int
+    gates: tuple[Gate, ...] = ()
 
 
 def key_of(event: NewEvent) -> EventKey:
@@ -149,6 +162,7 @@ def _fate_columns(planned: Sequence[PlannedEvent]) -> list[list[Any]]:
         [fate.variables for _, fate in pairs],
         [fate.priority for _, fate in pairs],
         [fate.execution_date for _, fate in pairs],
+        [{gate.name: gate.cap for gate in fate.gates} or None for _, fate in pairs],
     ]
 
 
@@ -197,6 +211,8 @@ async def make_batch_run(connection: Any, new: BatchRun, events: Sequence[int]) 
             new.priority,
             new.trigger_id,
             list(events),
+            [gate.name for gate in new.gates] or None,
+            [gate.cap for gate in new.gates] or None,
             timeout=STATEMENT_SECONDS,
         )
     )

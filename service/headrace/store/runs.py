@@ -10,6 +10,7 @@ from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
+from headrace.domain.limits import Gate
 from headrace.store.database import Database
 from headrace.store.queries import QUERIES
 
@@ -31,6 +32,7 @@ class NewRun:
     retry_of: int | None = None
     priority: int = 0
     execution_date: datetime | None = None
+    gates: tuple[Gate, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,8 @@ class ClaimedRun:
     execution_date: datetime
     started_at: datetime | None
     created_at: datetime
+    gated: bool = False
+    """Whether its end makes room for others at a gate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +152,8 @@ async def create_run(database: Database, new: NewRun) -> int:
             new.blocks,
             [new.kept.get(block) for block in new.blocks],
             new.execution_date,
+            [gate.name for gate in new.gates] or None,
+            [gate.cap for gate in new.gates] or None,
         )
         if new.kept:
             await connection.execute(QUERIES["copy_kept_outputs"], run)

@@ -29,7 +29,8 @@ from headrace.store.events import (
 )
 from headrace.triggers.book import KnownTrigger, TriggerBook
 from headrace.triggers.matching import run_variables
-from headrace.triggers.pinning import PipelinePins, overrides_of
+from headrace.triggers.pinning import Pinned, PipelinePins, overrides_of
+from headrace.triggers.planning import limits_of
 
 log = logging.getLogger(__name__)
 
@@ -90,40 +91,44 @@ class Batcher:
         """Make a trigger's batch; False where another service is at it."""
         batch = known.trigger.batch
         most = MOST_EVENTS if batch is None or batch.max_count is None else batch.max_count
-        version, fault = await self._version(known)
+        pinned, fault = await self._pinned(known)
         async with self.database.transaction() as connection:
             if not await lock_trigger_now(connection, known.id):
                 return False
             events = await waiting_events(connection, known.id, min(most, MOST_EVENTS))
             if not events:
                 return False
-            run = await self._decide(connection, known, events, version, fault)
+            run = await self._decide(connection, known, events, pinned, fault)
         if run is not None:
             self.made_runs([run])
         return True
 
-    async def _version(self, known: KnownTrigger) -> tuple[str, str]:
+    async def _pinned(self, known: KnownTrigger) -> tuple[Pinned | None, str]:
         try:
             return await self.pins.pin(known.project.id, known.trigger.pipeline, overrides_of(known.trigger)), ""
         except HeadraceError as error:
-            return "", str(error)
+            return None, str(error)
 
     async def _decide(
-        self, connection: Any, known: KnownTrigger, events: Sequence[WaitingEvent], version: str, fault: str
+        self, connection: Any, known: KnownTrigger, events: Sequence[WaitingEvent], pinned: Pinned | None, fault: str
     ) -> int | None:
         ids = [event.id for event in events]
-        trigger = known.trigger
         try:
-            variables = run_variables(trigger, known.project.environ, batch_names(events), None, {})
+            new = None if pinned is None else _batch_run(known, events, pinned)
         except (TemplateError, NotPlain) as error:
-            fault = fault or f"trigger {trigger.pipeline}/{trigger.name}: {error}"
-            variables = {}
-        if fault:
+            new, fault = None, f"trigger {known.trigger.pipeline}/{known.trigger.name}: {error}"
+        if new is None:
             await end_waiting(connection, known.id, ids, Fate.DEAD, fault)
             return None
-        variables["events"] = [event.payload for event in events]
-        new = BatchRun(known.project.id, trigger.pipeline, version, variables, trigger.priority, known.id)
         return await make_batch_run(connection, new, ids)
+
+
+def _batch_run(known: KnownTrigger, events: Sequence[WaitingEvent], pinned: Pinned) -> BatchRun:
+    trigger = known.trigger
+    variables = run_variables(trigger, known.project.environ, batch_names(events), None, {})
+    variables["events"] = [event.payload for event in events]
+    gates, _ = limits_of(known, pinned.pipeline, variables)
+    return BatchRun(known.project.id, trigger.pipeline, pinned.version, variables, trigger.priority, known.id, gates)
 
 
 def due_in(batch: Batch, waiting: WaitingBatch) -> float:

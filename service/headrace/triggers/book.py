@@ -78,6 +78,10 @@ class TriggerBook:
         """An active trigger."""
         return self._by_id.get(trigger)
 
+    def environ(self, project_id: int) -> Mapping[str, str]:
+        """What the templates of a project may read."""
+        return next((project.environ for project in self.projects if project.id == project_id), {})
+
     def rows(self, project_id: int) -> list[TriggerRow]:
         """Every trigger of a project as recorded, inactive and broken ones too."""
         return self._rows.get(project_id, [])

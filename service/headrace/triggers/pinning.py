@@ -46,6 +46,14 @@ class Overrides:
 NO_OVERRIDES = Overrides()
 
 
+@dataclass(frozen=True, slots=True)
+class Pinned:
+    """A pipeline as a run made now has it, and the version under which it is recorded."""
+
+    pipeline: Pipeline
+    version: str
+
+
 def overrides_of(trigger: Trigger) -> Overrides:
     """What a trigger says otherwise than its pipeline."""
     return Overrides(trigger.allow_blocks_to_fail, trigger.timeout)
@@ -58,11 +66,11 @@ class PipelinePins:
     database: Database
     readers: Mapping[int, ReadPipeline]
     """A project's id to what reads its pipelines."""
-    _versions: OrderedDict[tuple[int, Overrides], tuple[Pipeline, str]] = field(default_factory=OrderedDict)
-    """A pipeline value (by identity: readers give the same value for the same files) to its recorded version."""
+    _pinned: OrderedDict[tuple[int, Overrides], tuple[Pipeline, Pinned]] = field(default_factory=OrderedDict)
+    """A pipeline as read (by identity: readers give the same value for the same files), and what was recorded of it."""
 
-    async def pin(self, project_id: int, pipeline: str, overrides: Overrides = NO_OVERRIDES) -> str:
-        """The version that a run of `pipeline` made now has. Raises UnknownProject, ProjectFault."""
+    async def pin(self, project_id: int, pipeline: str, overrides: Overrides = NO_OVERRIDES) -> Pinned:
+        """What a run of `pipeline` made now has. Raises UnknownProject, ProjectFault."""
         reader = self.readers.get(project_id)
         if reader is None:
             raise UnknownProject(
@@ -70,20 +78,20 @@ class PipelinePins:
             )
         read = await asyncio.to_thread(reader, pipeline)
         key = (id(read), overrides)
-        known = self._versions.get(key)
+        known = self._pinned.get(key)
         if known is None:
             known = read, await self._record(overrides.laid_over(read))
             self._remember(key, known)
         return known[1]
 
-    async def _record(self, pipeline: Pipeline) -> str:
+    async def _record(self, pipeline: Pipeline) -> Pinned:
         version = pipeline_hash(pipeline)
         definition, blocks = pipeline_to_json(pipeline), topological_order(pipeline)
         async with self.database.connection() as connection:
             await keep_version(connection, version, pipeline.uuid, definition, blocks)
-        return version
+        return Pinned(pipeline, version)
 
-    def _remember(self, key: tuple[int, Overrides], known: tuple[Pipeline, str]) -> None:
-        self._versions[key] = known
-        while len(self._versions) > MOST_REMEMBERED:
-            self._versions.popitem(last=False)
+    def _remember(self, key: tuple[int, Overrides], known: tuple[Pipeline, Pinned]) -> None:
+        self._pinned[key] = known
+        while len(self._pinned) > MOST_REMEMBERED:
+            self._pinned.popitem(last=False)

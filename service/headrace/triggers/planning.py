@@ -9,7 +9,11 @@ from uuid import uuid4
 
 from headrace.domain.errors import HeadraceError
 from headrace.domain.events import Fate, NewEvent
-from headrace.store.events import PlannedEvent, PlannedFate
+from headrace.domain.limits import Gate
+from headrace.domain.pipeline import Pipeline
+from headrace.domain.triggers import AtLimit, Trigger
+from headrace.project.gates import run_gates
+from headrace.store.events import PlannedEvent, PlannedFate, TriggerLimit
 from headrace.triggers.book import KnownTrigger, TriggerBook
 from headrace.triggers.matching import match_event
 from headrace.triggers.pinning import PipelinePins, overrides_of
@@ -34,10 +38,17 @@ class Planner:
         self, project_id: int, pipeline: str, variables: Mapping[str, Any], *, key: str | None, priority: int
     ) -> PlannedEvent:
         """A start that somebody asked for, as an event of its own. Raises ProjectFault for a broken pipeline."""
-        version = await self.pins.pin(project_id, pipeline)
+        pinned = await self.pins.pin(project_id, pipeline)
+        given = dict(variables)
         event = NewEvent(project_id, MANUAL, "start", key or uuid4().hex, {"pipeline": pipeline})
         fate = PlannedFate(
-            None, Fate.RUN, pipeline=pipeline, version=version, variables=dict(variables), priority=priority
+            None,
+            Fate.RUN,
+            pipeline=pipeline,
+            version=pinned.version,
+            variables=given,
+            priority=priority,
+            gates=run_gates(project_id, pinned.pipeline, given, self.book.environ(project_id)),
         )
         return PlannedEvent(event, (fate,))
 
@@ -48,14 +59,40 @@ class Planner:
         if match.fate is not Fate.RUN:
             return planned
         try:
-            version = await self.pins.pin(event.project_id, trigger.pipeline, overrides_of(trigger))
+            pinned = await self.pins.pin(event.project_id, trigger.pipeline, overrides_of(trigger))
+            gates, limit = limits_of(known, pinned.pipeline, match.variables or {})
         except HeadraceError as error:
             return replace(planned, fate=Fate.DEAD, dedup_key=None, reason=str(error))
         return replace(
             planned,
             pipeline=trigger.pipeline,
-            version=version,
+            version=pinned.version,
             variables=match.variables,
             priority=trigger.priority,
             execution_date=event.execution_date,
+            gates=gates,
+            limit=limit,
         )
+
+
+def limits_of(
+    known: KnownTrigger, pipeline: Pipeline, variables: Mapping[str, Any]
+) -> tuple[tuple[Gate, ...], TriggerLimit | None]:
+    """The gates of a trigger's run, and the limit that leaves events out instead. Raises TemplateError."""
+    trigger = known.trigger
+    most = pipeline.run_limits.per_trigger if trigger.max_active_runs is None else trigger.max_active_runs
+    at_limit = AtLimit.SKIP if _skips(trigger, pipeline) else trigger.at_limit
+    gates = run_gates(
+        known.project.id,
+        pipeline,
+        variables,
+        known.project.environ,
+        trigger=known.id,
+        trigger_cap=trigger.max_active_runs,
+    )
+    return gates, None if most is None or at_limit is AtLimit.QUEUE else TriggerLimit(most, at_limit)
+
+
+def _skips(trigger: Trigger, pipeline: Pipeline) -> bool:
+    """Whether the pipeline says skip for a trigger that has no limit of its own."""
+    return pipeline.run_limits.skip and trigger.max_active_runs is None

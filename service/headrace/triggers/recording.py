@@ -19,16 +19,8 @@ from headrace.store.events import (
     cancel_runs,
     lock_triggers,
 )
-from headrace.triggers.book import TriggerBook
 
 MOST_ATTEMPTS = 5
-
-
-@dataclass(frozen=True, slots=True)
-class _Limit:
-    trigger: int
-    most: int
-    at_limit: AtLimit
 
 
 @dataclass(frozen=True)
@@ -36,11 +28,10 @@ class Recorder:
     """Commits planned events with their runs."""
 
     database: Database
-    book: TriggerBook
 
     def is_limited(self, planned: PlannedEvent) -> bool:
         """Whether a limit must be looked at before the event's runs are made; queued runs wait for theirs elsewhere."""
-        return any(self._limit(fate) is not None for fate in planned.fates)
+        return any(fate.limit is not None for fate in planned.fates)
 
     async def record(self, planned: Sequence[PlannedEvent]) -> list[Accepted]:
         """Commit events, each of another key and dedup key; one with a limit comes alone. Safe to try again."""
@@ -63,34 +54,27 @@ class Recorder:
 
     async def record_in(self, connection: Any, planned: PlannedEvent) -> Accepted:
         """Record one event inside the caller's transaction."""
-        limits = {fate.trigger: limit for fate in planned.fates if (limit := self._limit(fate)) is not None}
-        if not limits:
+        limited = [fate.trigger for fate in planned.fates if fate.limit is not None and fate.trigger is not None]
+        if not limited:
             return (await accept_events(connection, [planned]))[0]
-        await lock_triggers(connection, [limit.trigger for limit in limits.values()])
+        await lock_triggers(connection, limited)
         fates: list[PlannedFate] = []
         too_many: list[int] = []
         for fate in planned.fates:
-            limit = limits.get(fate.trigger)
-            active = [] if limit is None else await active_runs(connection, limit.trigger)
-            if limit is None or len(active) < limit.most:
+            if fate.limit is None or fate.trigger is None:
                 fates.append(fate)
-            elif limit.at_limit is AtLimit.SKIP:
-                fates.append(_skipped(fate, active, limit.most))
-            else:
-                too_many += active[: len(active) - limit.most + 1]
-                fates.append(fate)
+                continue
+            active = await active_runs(connection, fate.trigger)
+            beyond = len(active) - fate.limit.most + 1
+            if beyond > 0 and fate.limit.at_limit is AtLimit.SKIP:
+                fates.append(_skipped(fate, active, fate.limit.most))
+                continue
+            fates.append(fate)
+            too_many += active[: max(beyond, 0)]
         accepted = (await accept_events(connection, [replace(planned, fates=tuple(fates))]))[0]
         if too_many and accepted.is_new:
             await cancel_runs(connection, too_many)
         return accepted
-
-    def _limit(self, fate: PlannedFate) -> _Limit | None:
-        if fate.fate is not Fate.RUN or fate.trigger is None:
-            return None
-        known = self.book.by_id(fate.trigger)
-        if known is None or known.trigger.max_active_runs is None or known.trigger.at_limit is AtLimit.QUEUE:
-            return None
-        return _Limit(fate.trigger, known.trigger.max_active_runs, known.trigger.at_limit)
 
 
 def _skipped(fate: PlannedFate, active: Sequence[int], most: int) -> PlannedFate:

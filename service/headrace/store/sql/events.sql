@@ -12,15 +12,15 @@ WITH given AS (
     RETURNING id, project_id, source, key
 ), planned AS (
     SELECT f.id AS event_id, f.project_id, p.trigger_id, p.dedup_key, p.pipeline, p.version, p.variables,
-           p.priority, p.execution_date,
+           p.priority, p.execution_date, p.gates,
            CASE WHEN d.repeated THEN 'skipped' ELSE p.fate END AS fate,
            CASE WHEN d.repeated THEN 'an earlier event gave the same dedup_key' ELSE p.reason END AS reason,
            CASE WHEN p.fate = 'run' AND NOT d.repeated THEN nextval('headrace.run_id_seq') END AS run_id
     FROM unnest(
         $10::bigint[], $11::text[], $12::text[], $13::bigint[], $14::text[], $15::text[], $16::text[], $17::text[],
-        $18::text[], $19::json[], $20::int[], $21::timestamptz[]
+        $18::text[], $19::json[], $20::int[], $21::timestamptz[], $22::json[]
     ) AS p (project_id, source, key, trigger_id, fate, reason, dedup_key, pipeline, version, variables, priority,
-            execution_date)
+            execution_date, gates)
     JOIN fresh AS f ON f.project_id = p.project_id AND f.source = p.source AND f.key = p.key
     CROSS JOIN LATERAL (
         SELECT p.dedup_key IS NOT NULL AND EXISTS (
@@ -29,9 +29,13 @@ WITH given AS (
         ) AS repeated
     ) AS d
 ), made AS (
-    INSERT INTO headrace.run (id, project_id, pipeline, version, variables, priority, execution_date, trigger_id)
+    INSERT INTO headrace.run (id, project_id, pipeline, version, variables, priority, execution_date, trigger_id, rank,
+                              gates, gate_caps)
     OVERRIDING SYSTEM VALUE
-    SELECT run_id, project_id, pipeline, version, variables, priority, COALESCE(execution_date, now()), trigger_id
+    SELECT run_id, project_id, pipeline, version, variables, priority, COALESCE(execution_date, now()), trigger_id,
+           now() - priority * interval '10 minutes',
+           CASE WHEN gates IS NOT NULL THEN ARRAY(SELECT json_object_keys(gates)) END,
+           CASE WHEN gates IS NOT NULL THEN ARRAY(SELECT value::int FROM json_each_text(gates)) END
     FROM planned WHERE run_id IS NOT NULL
 ), blocks AS (
     INSERT INTO headrace.block_run (run_id, block, position)
@@ -91,8 +95,8 @@ FOR UPDATE OF f;
 -- name: make_batch_run
 -- One run for a batch: the run, its blocks, and the fate of each of its events, in one statement.
 WITH made AS (
-    INSERT INTO headrace.run (project_id, pipeline, version, variables, priority, trigger_id)
-    VALUES ($1, $2, $3, $4, $5, $6)
+    INSERT INTO headrace.run (project_id, pipeline, version, variables, priority, trigger_id, rank, gates, gate_caps)
+    VALUES ($1, $2, $3, $4, $5, $6, now() - $5::int * interval '10 minutes', $8, $9)
     RETURNING id
 ), blocks AS (
     INSERT INTO headrace.block_run (run_id, block, position)

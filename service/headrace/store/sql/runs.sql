@@ -12,8 +12,9 @@ ON CONFLICT (hash) DO UPDATE SET blocks = excluded.blocks WHERE v.blocks = '{}';
 -- name: create_run
 -- A run in its first state with a row for each of its blocks; kept blocks count as completed by the earlier run.
 WITH new_run AS (
-    INSERT INTO headrace.run (project_id, pipeline, version, variables, retry_of, priority, execution_date)
-    VALUES ($1, $2, $3, $4, $5, $6, COALESCE($9::timestamptz, now()))
+    INSERT INTO headrace.run (project_id, pipeline, version, variables, retry_of, priority, execution_date, rank,
+                              gates, gate_caps)
+    VALUES ($1, $2, $3, $4, $5, $6::int, COALESCE($9::timestamptz, now()), now() - $6::int * interval '10 minutes', $10, $11)
     RETURNING id
 ), blocks AS (
     INSERT INTO headrace.block_run (run_id, block, position, status, kept_from, finished_at)
@@ -52,13 +53,14 @@ WITH free AS (
     SELECT r.id
     FROM headrace.run AS r
     WHERE r.status IN ('initial', 'running')
+      AND (r.gates IS NULL OR r.admitted_at IS NOT NULL OR r.cancel_requested_at IS NOT NULL)
       AND r.project_id = $2
       AND ($4::bigint[] IS NULL OR r.id = ANY ($4))
       AND r.id <> ALL ($5::bigint[])
       AND (r.owner IS NULL OR r.owner = $1 OR NOT EXISTS (
           SELECT FROM headrace.service AS s WHERE s.id = r.owner AND s.lease_until > now()))
       AND EXISTS (SELECT FROM headrace.service AS s WHERE s.id = $1 AND s.lease_until > now())
-    ORDER BY r.priority DESC, r.id
+    ORDER BY r.rank, r.id
     LIMIT $3
     FOR UPDATE OF r SKIP LOCKED
 )
@@ -67,7 +69,8 @@ SET owner = $1, fence = r.fence + 1
 FROM free
 WHERE r.id = free.id
 RETURNING r.id, r.pipeline, r.version, r.status, r.variables, r.fence, r.step, r.ending,
-          r.cancel_requested_at IS NOT NULL AS cancel_requested, r.execution_date, r.started_at, r.created_at;
+          r.cancel_requested_at IS NOT NULL AS cancel_requested, r.execution_date, r.started_at, r.created_at,
+          r.gates IS NOT NULL AS gated;
 
 -- name: block_states
 -- Where each block of a run stands, in the pipeline's order.
