@@ -18,7 +18,10 @@ SELECT pg_get_constraintdef(oid) FROM pg_constraint
 WHERE conrelid = $1::regclass AND contype = 'c' AND conkey = ARRAY[(
     SELECT attnum FROM pg_attribute WHERE attrelid = $1::regclass AND attname = $2)]
 """
-TRIGGERS = "SELECT pg_get_triggerdef(oid) FROM pg_trigger WHERE tgrelid = $1::regclass AND NOT tgisinternal"
+GUARDS = """
+SELECT pg_get_triggerdef(oid) FROM pg_trigger
+WHERE tgrelid = $1::regclass AND tgfoid = 'headrace.refuse_leaving_terminal_state()'::regprocedure
+"""
 FINISHED = "CASE WHEN $2 = ANY ($3::text[]) THEN now() END"
 
 
@@ -47,8 +50,8 @@ async def test_the_check_of_a_status_has_exactly_the_words_of_the_domain(
 async def test_the_guard_of_terminal_states_names_all_of_them(
     database: Database, table: str, words: frozenset[StrEnum]
 ):
-    (trigger,) = [row[0] for row in await database.fetch(TRIGGERS, table)]
-    guarded = trigger.partition(" WHEN ")[2].partition(" EXECUTE ")[0]
+    (guard,) = [row[0] for row in await database.fetch(GUARDS, table)]
+    guarded = guard.partition(" WHEN ")[2].partition(" EXECUTE ")[0]
     assert set(re.findall(r"'(\w+)'", guarded)) == {str(word) for word in words}
 
 
