@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 from headrace.engine.workers import LogCaps, WorkerKey, WorkerPool, worker_environ
-from headrace.worker.protocol import Input, Outcome, OutputRef
+from headrace.worker.protocol import Input, Outcome, OutputRef, Result
 
 from tests.support.workers import ROOT, Runs, call_of, is_alive, make_pool, value_of, wait_until
 
@@ -37,6 +37,43 @@ async def test_a_block_gets_inputs_and_gives_outputs(run: Runs) -> None:
     ref = OutputRef(first.outputs[0].codec, first.outputs[0].inline)
     second = await run("def f(x): return x + 1", inputs=(Input("a", (ref,)),))
     assert value_of(second) == 42
+
+
+async def test_a_prepared_call_runs_only_once_it_is_started(run: Runs) -> None:
+    worker = await run.worker()
+    source = "import pathlib\n@data_loader\ndef f():\n    pathlib.Path({!r}).touch()\n    return {!r}"
+    worker.prepare(call_of(run.project, source.format("first", 1)))
+    worker.prepare(call_of(run.project, source.format("second", 2)))
+    result: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+    worker.start(on_log=run.lines.append, on_result=result.set_result)
+    assert value_of(await result) == 2
+    assert sorted(path.name for path in run.project.iterdir()) == ["second"]
+    run.pool.release(worker)
+
+
+async def test_a_worker_that_dies_before_its_call_is_started_fails_it(run: Runs) -> None:
+    worker = await run.worker()
+    worker.prepare(call_of(run.project, "def f(): return 1"))
+    os.kill(worker.pid, signal.SIGKILL)
+    await worker.gone
+    results: list[Result] = []
+    worker.start(on_log=run.lines.append, on_result=results.append)
+    assert [result.failure.kind for result in results if result.failure] == ["died"]
+
+
+async def test_a_worker_that_speaks_nonsense_is_ended(run: Runs) -> None:
+    result = await run("""
+        import os, stat
+        @data_loader
+        def f():
+            for fd in map(int, os.listdir("/proc/self/fd")):
+                try:
+                    if fd > 2 and stat.S_ISSOCK(os.fstat(fd).st_mode): os.write(fd, b"\\0\\0\\0\\2no")
+                except OSError: pass
+        """)  # fmt: skip
+    assert result.failure is not None
+    assert result.failure.kind == "died"
+    assert value_of(await run("def f(): return 1")) == 1
 
 
 @pytest.mark.parametrize(

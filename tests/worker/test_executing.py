@@ -65,7 +65,7 @@ async def test_a_wrong_block_is_told_by_kind(run: Runs, source: str, kind: str, 
 
 
 async def test_too_few_parameters_for_the_upstream_blocks_are_told(run: Runs) -> None:
-    ref = OutputRef((await run("def f(): return 1")).outputs[0].codec, "MQ==")
+    ref = OutputRef((await run("def f(): return 1")).outputs[0].codec, b"1")
     inputs = (Input("left", (ref,)), Input("right", (ref,)))
     failure = await failure_of(run, "def f(a): return 1", inputs=inputs)
     assert failure.kind == "arguments"

@@ -51,7 +51,7 @@ class Service:
     async def look(self, source: str, *, cursor: Any = None, **variables: Any) -> Result:
         call = Call(
             1, Mode.LOOK, str(self.project), "", "look", "sensor", "python",
-            CodeRef("look", str(self.project / "look.py"), dedent(source)), variables=variables, cursor=cursor,
+            CodeRef("look", str(self.project / "look.py"), dedent(source)), variables=json.dumps(variables), cursor=cursor,
         )  # fmt: skip
         self.worker = await self.pool.acquire_apart(WorkerKey(str(self.project), "sensors", apart=True))
         try:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
 import anyio
+import msgspec
 
 from headrace.domain.pipeline import Block, Pipeline
 from headrace.domain.run import BlockOutcome
@@ -22,7 +23,7 @@ from headrace.engine.workers import LogLine, Worker
 from headrace.store.errors import DATABASE_AWAY
 from headrace.store.logs import StoredLine
 from headrace.store.runs import ClaimedRun, NewOutput
-from headrace.worker.protocol import Outcome, Output, OutputRef, Result
+from headrace.worker.protocol import Failure, Outcome, Output, OutputRef, Result
 
 T = TypeVar("T")
 
@@ -185,8 +186,9 @@ class AttemptRunner:
             logger(LogLine(0, "log", "ERROR", f"callback {callback.uuid} failed: {told}", datetime.now(UTC)))
 
 
-def error_value(failure: Any) -> Mapping[str, Any]:
+def error_value(failure: Failure | None) -> Mapping[str, Any]:
     """A failure as it is stored and shown."""
     if failure is None:
         return {"kind": "unknown", "type": "", "message": "the worker gave no reason", "text": "", "traceback": []}
-    return asdict(failure)
+    value: dict[str, Any] = msgspec.to_builtins(failure)
+    return value

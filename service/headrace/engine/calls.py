@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from itertools import count
@@ -64,8 +65,8 @@ def block_call(
         code=code_of(block, project),
         inputs=tuple(_input(pipeline, uuid, refs[uuid]) for uuid in sources),
         conditions=tuple(code_of(condition, project) for condition in pipeline.conditions_of(block.uuid)),
-        configuration=block.configuration,
-        variables=variables,
+        configuration=json.dumps(block.configuration),
+        variables=json.dumps(variables),
         run=run,
         attempt=attempt,
         output_folder=output_folder,
@@ -75,7 +76,7 @@ def block_call(
 
 def _input(pipeline: Pipeline, uuid: str, refs: tuple[OutputRef, ...]) -> Input:
     block = pipeline.by_uuid[uuid]
-    return Input(uuid, refs, block.configuration if block.language == BlockLanguage.SQL else None)
+    return Input(uuid, refs, json.dumps(block.configuration) if block.language is BlockLanguage.SQL else None)
 
 
 def callback_call(
@@ -102,8 +103,8 @@ def callback_call(
         language=callback.language,
         code=code_of(callback, project),
         inputs=(Input(parent.uuid, refs),),
-        configuration=callback.configuration,
-        variables=variables,
+        configuration=json.dumps(callback.configuration),
+        variables=json.dumps(variables),
         run=run,
         outcome=outcome,
         error=error,

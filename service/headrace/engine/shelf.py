@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -70,7 +69,7 @@ class Shelf:
     async def _fetched(self, output: StoredOutput) -> OutputRef:
         codec = Codec(output.codec)
         if output.blob is None:
-            return OutputRef(codec, inline=base64.b64encode(output.content or b"").decode())
+            return OutputRef(codec, inline=output.content or b"")
         path = self.folder / f"{output.blob}"
         if not path.exists():
             await fetch_blob(self.database, output.blob, path)
@@ -84,12 +83,12 @@ class Shelf:
         blob: UUID | None = None
         content: bytes | None = None
         if output.path is None:
-            content = base64.b64decode(output.inline or "")
+            content = output.inline or b""
         else:
             blob = uuid4()
             await store_blob(self.database, blob, self.run, Path(output.path))
         return NewOutput(
-            block, output.index, attempt, output.codec, output.bytes, output.rows, content, blob, output.preview
+            block, output.index, attempt, output.codec, output.bytes, output.rows, content, blob, bytes(output.preview)
         )
 
 

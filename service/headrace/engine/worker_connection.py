@@ -4,21 +4,37 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
+import select
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from headrace.domain.errors import HeadraceError
 from headrace.engine.worker_logs import LineCapture, LogCaps, LogLine
 from headrace.engine.worker_template import Forked
-from headrace.worker.protocol import Answer, Call, Failure, Outcome, Result, encode, result_from_json
+from headrace.worker.protocol import (
+    Answer,
+    Call,
+    Failure,
+    FromWorker,
+    LogRecord,
+    Outcome,
+    Question,
+    Result,
+    Retire,
+    Start,
+    encode,
+    to_service,
+)
 
-_READ = 262_144
+_READ = 65_536
 _PIPE_READ = 65_536
+_START = encode(Start())
 _TURNS = 8
 """Reads in one turn of the event loop: more than a pipe holds, and a flood still lets other work in."""
 
@@ -62,26 +78,32 @@ class Worker:
         self.key: WorkerKey | None = None
         self.calls = 0
         self.is_retiring = False
+        self._is_ending = False
         self.first_rss = 0
         self.last_rss = 0
         self._kill = kill
         self._on_end = on_end
         self._caps = caps
         self._socket = forked.socket
-        self._pipes = {"stdout": forked.stdout, "stderr": forked.stderr}
+        self._pipes = {forked.stdout: "stdout", forked.stderr: "stderr"}
+        self._printed = select.poll()
         self._received = bytearray()
         self._unsent = b""
         self._capture: LineCapture | None = None
         self._answers: Answers = answer_nothing
         self._replies: set[asyncio.Task[None]] = set()
+        self._awaited: asyncio.Future[Result] | None = None
+        self._prepared = 0
         self._call: int | None = None
-        self._answer: asyncio.Future[Result] | None = None
+        self._on_result: Callable[[Result], None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
         self._timed_out: float | None = None
         self._loop = asyncio.get_running_loop()
         self.gone: asyncio.Future[str] = self._loop.create_future()
         self._loop.add_reader(self._socket, self._read)
-        for name, fd in self._pipes.items():
-            self._loop.add_reader(fd, self._drain, name)
+        for fd in self._pipes:
+            self._printed.register(fd, select.POLLIN)
+            self._loop.add_reader(fd, self._drain, fd)
 
     @property
     def is_usable(self) -> bool:
@@ -97,38 +119,59 @@ class Worker:
         grace: float = 5.0,
         answers: Answers = answer_nothing,
     ) -> Result:
-        """Run one call to its end. A block's fault, its time limit and the worker's death come back as a Result.
+        """Run one call to its end, as `prepare` and `start` do.
 
-        `timeout` and `grace` are seconds. `answers` answers what the block's code asks. When the awaiting task is
-        cancelled, the worker's whole process group is ended (TERM, `grace`, KILL), and the cancellation goes on once
-        nothing of it is left. So it is with what an answer raises that is no error of ours.
+        `answers` answers what the block's code asks. When the awaiting task is cancelled, the worker's whole process
+        group is ended (TERM, `grace`, KILL), and the cancellation goes on once nothing of it is left. So it is with
+        what an answer raises that is no error of ours.
         """
-        if self.gone.done():
-            return self._died(call.id, self.gone.result())
         self._answers = answers
-        self._begin(call, on_log)
-        timer = None if timeout is None else self._loop.call_later(timeout, self._time_out, timeout, grace)
-        answer = self._answer
-        assert answer is not None  # noqa: S101 - set by _begin
+        awaited: asyncio.Future[Result] = self._loop.create_future()
+        self._awaited = awaited
+        self.prepare(call)
+        self.start(on_log=on_log, on_result=self._arrived, timeout=timeout, grace=grace)
         try:
-            return await answer
+            return await awaited
         except BaseException:  # cancelled, or an answer failed for a reason that is none of the block's
             await self._end_before_raising(grace)
             raise
         finally:
-            if timer is not None:
-                timer.cancel()
             self._answers = answer_nothing
-            self._capture = self._answer = self._call = None
+            self._awaited = None
 
-    def _begin(self, call: Call, on_log: Callable[[LogLine], None]) -> None:
-        for name in self._pipes:
-            self._drain(name)  # what threads of an earlier call printed since belongs to no call
+    def _arrived(self, result: Result) -> None:
+        if self._awaited is not None and not self._awaited.done():
+            self._awaited.set_result(result)
+
+    def prepare(self, call: Call) -> None:
+        """Send a call that is to be started soon; until then nothing of the block's code runs."""
+        self._drain_printed()  # what threads of an earlier call printed since belongs to no call
+        self._prepared = call.id
+        self._send(encode(call))
+
+    def start(
+        self,
+        *,
+        on_log: Callable[[LogLine], None],
+        on_result: Callable[[Result], None],
+        timeout: float | None = None,
+        grace: float = 5.0,
+    ) -> None:
+        """Run the call that was prepared last. `timeout` and `grace` are seconds.
+
+        `on_result` is called once: a block's fault, its time limit and the worker's death come as a Result, too, the
+        latter two when nothing of the worker's process group is left.
+        """
         self.calls += 1
-        self._call = call.id
-        self._answer = self._loop.create_future()
+        self._call = self._prepared
+        self._on_result = on_result
+        if self.gone.done():
+            self._finish(self._died(self._call, self.gone.result()))
+            return
         self._capture = LineCapture(on_log, self._caps)
-        self._send(encode("call", call))
+        if timeout is not None:
+            self._timer = self._loop.call_later(timeout, self._time_out, timeout, grace)
+        self._send(_START)
 
     async def _end_before_raising(self, grace: float) -> None:
         stopping = asyncio.ensure_future(self._stop_answering(grace))
@@ -144,22 +187,23 @@ class Worker:
 
     async def stop(self, grace: float = 5.0) -> None:
         """End the worker and everything it started: TERM, `grace` seconds, KILL. Returns when nothing is left."""
-        self.is_retiring = True
-        if self.gone.done():
-            return
-        self._kill(self.pid, signal.SIGTERM)
-        timer = self._loop.call_later(grace, self._kill, self.pid, signal.SIGKILL)
-        try:
-            await asyncio.shield(self.gone)
-        finally:
-            timer.cancel()
+        self.end(grace)
+        await asyncio.shield(self.gone)
 
-    def _time_out(self, limit: float, grace: float) -> None:
-        self._timed_out = limit
+    def end(self, grace: float = 5.0) -> None:
+        """Begin what `stop` does. A call under way gets its Result when nothing is left, whatever comes till then."""
         self.is_retiring = True
+        if self.gone.done() or self._is_ending:
+            return
+        self._is_ending = True
         self._kill(self.pid, signal.SIGTERM)
         timer = self._loop.call_later(grace, self._kill, self.pid, signal.SIGKILL)
         self.gone.add_done_callback(lambda _: timer.cancel())
+
+    def _time_out(self, limit: float, grace: float) -> None:
+        if not self._is_ending:
+            self._timed_out = limit
+            self.end(grace)
 
     def ended(self, status: int) -> None:
         """Hear from the template that the process and all it started are gone; `status` as Popen.returncode."""
@@ -176,11 +220,12 @@ class Worker:
     def _drop_descriptors(self) -> None:
         self._loop.remove_reader(self._socket)
         self._loop.remove_writer(self._socket)
-        for name, fd in self._pipes.items():
-            self._drain(name, sys.maxsize)
+        for fd in self._pipes:
+            self._drain(fd, sys.maxsize)
             self._loop.remove_reader(fd)
             os.close(fd)
         self._pipes = {}
+        self._printed = select.poll()
         self._socket.close()
 
     def abandon(self) -> None:
@@ -196,78 +241,89 @@ class Worker:
                 return
             except OSError:
                 data = b""
-            if not data:
+            if not data or not self._takes(data):
                 self._loop.remove_reader(self._socket)
                 self.is_retiring = True
-                self._kill(self.pid, signal.SIGKILL)  # it closed its socket: no call can reach it any more
+                self._kill(self.pid, signal.SIGKILL)  # it closed its socket or wrote into it: no call can reach it
                 return
-            self._received += data
-            self._take_messages()
             if len(data) < _READ:
                 return
 
-    def _take_messages(self) -> None:
+    def _takes(self, data: bytes) -> bool:
+        """Take in what was received; False when it is nothing that a worker says."""
         buffer = self._received
+        buffer += data
         while len(buffer) >= 4:
             end = 4 + int.from_bytes(buffer[:4], "big")
             if len(buffer) < end:
-                return
-            message = json.loads(bytes(buffer[4:end]))
+                break
+            try:
+                message = to_service(bytes(buffer[4:end]))
+            except msgspec.MsgspecError:
+                return False
             del buffer[:end]
             self._take(message)
+        return True
 
-    def _take(self, message: dict[str, Any]) -> None:
-        operation = message["op"]
-        if operation == "retire":
-            self.is_retiring = True
-            return
-        for name in self._pipes:
-            self._drain(name)  # what was printed before this message was written lies in the pipes by now
-        if operation == "result":
-            self._take_result(message)
-        elif operation == "ask":
-            self._take_question(message)
-        elif operation == "log" and self._capture is not None and message["call"] == self._call:
-            self._capture.record(message["level"], message["message"])
+    def _take(self, message: FromWorker) -> None:
+        match message:
+            case Result():
+                self._take_result(message)
+            case LogRecord():
+                self._drain_printed()
+                if self._capture is not None and message.call == self._call:
+                    self._capture.record(message.level, message.message)
+            case Question():
+                self._take_question(message)
+            case Retire():
+                self.is_retiring = True
 
-    def _take_question(self, message: dict[str, Any]) -> None:
-        if message["call"] != self._call:
+    def _take_question(self, question: Question) -> None:
+        self._drain_printed()
+        if question.call != self._call:
             return
-        reply = self._loop.create_task(self._reply(message))
+        reply = self._loop.create_task(self._reply(question))
         self._replies.add(reply)
         reply.add_done_callback(self._replied)
 
-    async def _reply(self, question: dict[str, Any]) -> None:
-        call, number = question["call"], question["number"]
+    async def _reply(self, question: Question) -> None:
+        call, number = question.call, question.number
         try:
-            answer = Answer(call, number, await self._answers(question["name"], question["content"]))
+            answer = Answer(call, number, await self._answers(question.name, question.content))
         except HeadraceError as error:
             answer = Answer(call, number, error=error.message, remedy=error.remedy, code=error.code)
-        self._send(encode("answer", answer))
+        self._send(encode(answer))
 
     def _replied(self, reply: asyncio.Task[None]) -> None:
         self._replies.discard(reply)
         error = None if reply.cancelled() else reply.exception()
-        if error is not None and self._answer is not None and not self._answer.done():
-            self._answer.set_exception(error)
+        if error is not None and self._awaited is not None and not self._awaited.done():
+            self._awaited.set_exception(error)
 
-    def _take_result(self, message: dict[str, Any]) -> None:
-        if message["call"] != self._call or self._timed_out is not None:
+    def _take_result(self, result: Result) -> None:
+        self._drain_printed()
+        if result.call != self._call or self._is_ending:
             return
-        result = result_from_json(message)
         self.last_rss = result.max_rss
         self.first_rss = self.first_rss or result.max_rss
         self._finish(result)
 
     def _finish(self, result: Result) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
         if self._capture is not None:
             self._capture.finish()
-            self._capture = None
-        if self._answer is not None and not self._answer.done():
-            self._answer.set_result(result)
+        on_result = self._on_result
+        self._timer = self._capture = self._on_result = self._call = None
+        if on_result is not None:
+            on_result(result)
 
-    def _drain(self, name: str, turns: int = _TURNS) -> None:
-        fd = self._pipes[name]
+    def _drain_printed(self) -> None:
+        """Read what was printed before this moment, or before the message at hand was written."""
+        for fd, _ in self._printed.poll(0):
+            self._drain(fd)
+
+    def _drain(self, fd: int, turns: int = _TURNS) -> None:
         for _ in range(turns):
             try:
                 data = os.read(fd, _PIPE_READ)
@@ -277,7 +333,7 @@ class Worker:
                 self._loop.remove_reader(fd)
                 return
             if self._capture is not None:
-                self._capture.feed(name, data)
+                self._capture.feed(self._pipes[fd], data)
             if len(data) < _PIPE_READ:
                 return
 

@@ -272,7 +272,8 @@ async def _prepare(connection: Any) -> None:
 
 
 def _encoded(value: Any) -> bytes:
-    return _encode(value).encode()
+    """JSON as it travels; bytes are JSON already."""
+    return value if isinstance(value, bytes) else _encode(value).encode()
 
 
 def _encode(value: Any) -> str:

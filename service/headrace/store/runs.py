@@ -95,7 +95,8 @@ class NewOutput:
     rows: int | None
     content: builtins.bytes | None
     blob: UUID | None
-    preview: Any
+    preview: builtins.bytes
+    """JSON text."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,6 @@ Whatever a block returns comes back equal and of the same type, or the block is 
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 from dataclasses import dataclass
@@ -15,11 +14,12 @@ from typing import IO, Any
 import cloudpickle
 import pandas as pd
 import pyarrow as pa
+from msgspec import Raw
 from pyarrow import ipc
 
 from headrace.domain.errors import HeadraceError
 from headrace.worker.fidelity import is_plain_json, survives_arrow
-from headrace.worker.preview import preview_of
+from headrace.worker.preview import preview_json
 from headrace.worker.protocol import Codec, Output, OutputRef
 
 ROWS_PER_BATCH = 65536
@@ -93,8 +93,9 @@ def encode_output(value: Any, folder: str, name: str, inline_limit: int, index: 
     Raises UnstorableOutput, naming the output's index and type.
     """
     written = _write(value, os.path.join(folder, name), inline_limit, index)
-    inline = None if written.inline is None else base64.b64encode(written.inline).decode("ascii")
-    return Output(index, written.codec, written.size, inline, written.path, written.rows, preview_of(value))
+    return Output(
+        index, written.codec, written.size, written.inline, written.path, written.rows, Raw(preview_json(value))
+    )
 
 
 def is_faithful_as_is(value: Any) -> bool:
@@ -213,7 +214,7 @@ def decode_output(ref: OutputRef | Output) -> Any:
 
 def _source(ref: OutputRef | Output) -> Any:
     if ref.inline is not None:
-        return pa.py_buffer(base64.b64decode(ref.inline))
+        return pa.py_buffer(ref.inline)
     if ref.path is None:
         raise UnreadableOutput("a stored output has neither bytes nor a file.", remedy="Run the block upstream again.")
     if os.path.getsize(ref.path) == 0:

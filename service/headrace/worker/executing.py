@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import datetime
+import json
 import logging
 import resource
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any
+
+import msgspec
 
 from headrace.blocks import calling, sensing
 from headrace.worker import failures, looking
@@ -49,8 +51,8 @@ def _run(call: Call) -> Result:
     if call.language == "sql":
         from headrace.blocks.sql import run_sql_block
 
-        made = {given.block: given.sql for given in call.inputs if given.sql is not None}
-        return _store(call, run_sql_block(call.code.text, inputs, call.configuration, kwargs, made))
+        made = {given.block: json.loads(given.sql) for given in call.inputs if given.sql is not None}
+        return _store(call, run_sql_block(call.code.text, inputs, kwargs["configuration"], kwargs, made))
     functions = calling.collect(call.code.text, call.code.path, call.block_type, inputs)
     if call.block_type == "sensor":
         return _look(call, functions, inputs, kwargs)
@@ -71,7 +73,7 @@ def _look(call: Call, functions: Any, inputs: Inputs, kwargs: Mapping[str, Any])
     """A sensor's one look within a pipeline; between looks it holds no worker."""
     if sensing.call_sensor(functions, inputs, kwargs):
         return Result(call.id, Outcome.COMPLETED)
-    return Result(call.id, Outcome.WAITING, wait=sensing.sensor_interval(functions, call.configuration))
+    return Result(call.id, Outcome.WAITING, wait=sensing.sensor_interval(functions, kwargs["configuration"]))
 
 
 def _look_for_events(call: Call) -> Result:
@@ -101,7 +103,7 @@ def _tested(functions: Any, returned: Sequence[Any], kwargs: Mapping[str, Any], 
 
 
 def _with_tests(result: Result, report: Any) -> Result:
-    return replace(result, tests_passed=report.passed, tests_failed=report.failed)
+    return msgspec.structs.replace(result, tests_passed=report.passed, tests_failed=report.failed)
 
 
 def _store(call: Call, returned: Sequence[Any]) -> Result:
@@ -120,10 +122,10 @@ def _inputs(call: Call) -> dict[str, list[Any]]:
 
 
 def _kwargs(call: Call) -> dict[str, Any]:
-    variables = {name: _variable(value) for name, value in call.variables.items()}
+    variables = {name: _variable(value) for name, value in json.loads(call.variables).items()}
     return calling.block_kwargs(
         variables,
-        configuration=call.configuration,
+        configuration=json.loads(call.configuration),
         pipeline=call.pipeline,
         block=call.block,
         project=call.project,

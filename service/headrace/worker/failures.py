@@ -7,6 +7,7 @@ import traceback
 
 from headrace.blocks import calling
 from headrace.domain.errors import HeadraceError
+from headrace.worker.preview import safe_text
 from headrace.worker.protocol import Call, Failure, Frame, Outcome, Result
 
 _TEXT = 100_000
@@ -29,7 +30,8 @@ def failed(call: Call, error: BaseException) -> Result:
 def failure_of(error: BaseException, call: Call) -> Failure:
     """Describe `error`, which a call raised."""
     kind = _kind(error, call)
-    return Failure(kind, type(error).__qualname__, _message(error, kind, call), _frames(error), _formatted(error))
+    name = safe_text(type(error).__qualname__)
+    return Failure(kind, name, _message(error, kind, call), _frames(error), _formatted(error))
 
 
 def _kind(error: BaseException, call: Call) -> str:
@@ -54,12 +56,12 @@ def _safe(error: BaseException) -> str:
         text = str(error)
     except Exception:  # a boundary: str() of a user's exception runs the user's code
         text = "(its message could not be made)"
-    return text.encode("utf-8", "replace").decode().replace("\x00", "\ufffd")
+    return safe_text(text)
 
 
 def _frames(error: BaseException) -> tuple[Frame, ...]:
     return tuple(
-        Frame(entry.filename, entry.lineno or 0, entry.name, entry.line or "")
+        Frame(safe_text(entry.filename), entry.lineno or 0, safe_text(entry.name), safe_text(entry.line or ""))
         for entry in traceback.extract_tb(error.__traceback__, limit=200)
         if not entry.filename.startswith(_OURS)
     )
@@ -70,4 +72,4 @@ def _formatted(error: BaseException) -> str:
         text = calling.format_without_ours(error)
     except Exception:  # a boundary: formatting runs str() and repr() of the user's exceptions
         text = type(error).__qualname__
-    return text.encode("utf-8", "replace").decode().replace("\x00", "\ufffd")[:_TEXT]
+    return safe_text(text)[:_TEXT]

@@ -1,4 +1,4 @@
-"""What people see of an output without reading it whole: small JSON that Postgres takes as jsonb.
+"""What people see of an output without reading it whole: small strict JSON.
 
 A frame: `{"kind": "table", "columns": [{"name", "dtype"}], "rows": [[...]], "row_count", "byte_count"}`, where index
 levels that say something come first, marked `"index": true`. Anything else: `{"kind": "value", "type", "text"}`.
@@ -6,11 +6,11 @@ levels that say something come first, marked `"index": true`. Anything else: `{"
 
 from __future__ import annotations
 
-import json
 import math
 from itertools import islice
 from typing import Any
 
+import msgspec
 import pandas as pd
 
 ROWS = 1000
@@ -20,7 +20,12 @@ TEXT = 10_000
 BYTES = 256 * 1024
 _EXACT_IN_BROWSERS = 2**53
 _ITEMS = 1000
-_ENCODER = json.JSONEncoder(separators=(",", ":"))
+_ENCODER = msgspec.json.Encoder()
+
+
+def preview_json(value: Any) -> bytes:
+    """The preview of a value as JSON."""
+    return _ENCODER.encode(preview_of(value))
 
 
 def preview_of(value: Any) -> dict[str, Any]:

@@ -1,9 +1,8 @@
-"""A worker's loop: reads calls from the service's socket, runs one at a time in the main thread, answers each."""
+"""A worker's loop: reads calls from the service's socket, runs what is started in the main thread, answers each."""
 
 from __future__ import annotations
 
 import io
-import json
 import logging
 import os
 import resource
@@ -11,15 +10,27 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Mapping
-from dataclasses import replace
 from functools import partial
 from types import FrameType
 from typing import Any, NoReturn
 
+import msgspec
+
 from headrace.blocks.asking import AnswerRefused, CannotAsk, set_asker
 from headrace.worker.executing import Execution
-from headrace.worker.protocol import LogRecord, Outcome, Question, call_from_json, encode
+from headrace.worker.preview import safe_text
+from headrace.worker.protocol import (
+    Answer,
+    Call,
+    LogRecord,
+    Outcome,
+    Question,
+    Retire,
+    Start,
+    ToWorker,
+    encode,
+    to_worker,
+)
 
 _READ = 262_144
 _STOPPED = 128 + signal.SIGTERM
@@ -46,19 +57,13 @@ class Channel:
         """Whether this process is the worker itself, not a copy that a block forked."""
         return os.getpid() == self._owner
 
-    def send(self, op: str, value: Any) -> None:
+    def send(self, message: msgspec.Struct) -> None:
         """Send one message whole."""
-        message = encode(op, value)
+        data = encode(message)
         with self._lock:
-            self._socket.sendall(message)
+            self._socket.sendall(data)
 
-    def send_op(self, op: str) -> None:
-        """Send a message that has no content."""
-        body = json.dumps({"op": op}).encode()
-        with self._lock:
-            self._socket.sendall(len(body).to_bytes(4, "big") + body)
-
-    def ask(self, call: int, name: str, content: Mapping[str, Any]) -> Any:
+    def ask(self, call: int, name: str, content: dict[str, Any]) -> Any:
         """Ask the service and wait for its answer, one question at a time. Raises CannotAsk and AnswerRefused."""
         if not self.is_ours:
             raise CannotAsk(
@@ -66,15 +71,15 @@ class Channel:
             )
         with self._asking:
             self._questions += 1
-            self.send("ask", Question(call, self._questions, name, content))
+            self.send(Question(call, self._questions, name, content))
             while (message := self.receive()) is not None:
-                if message["op"] == "answer" and message["number"] == self._questions:
+                if isinstance(message, Answer) and message.number == self._questions:
                     return _answered(message)
         _asked_to_stop.append(True)  # the service is gone
         raise Stopped
 
-    def receive(self) -> Any | None:
-        """The next message, decoded; None when the service has closed its end."""
+    def receive(self) -> ToWorker | None:
+        """The next message; None when the service has closed its end."""
         if not self._fill(4):
             return None
         end = 4 + int.from_bytes(self._buffer[:4], "big")
@@ -82,7 +87,7 @@ class Channel:
             return None
         body = bytes(self._buffer[4:end])
         del self._buffer[:end]
-        return json.loads(body)
+        return to_worker(body)
 
     def _fill(self, size: int) -> bool:
         while len(self._buffer) < size:
@@ -96,10 +101,10 @@ class Channel:
         return True
 
 
-def _answered(message: Mapping[str, Any]) -> Any:
-    if message["error"] is not None:
-        raise AnswerRefused(message["error"], remedy=message["remedy"], reason=message["code"])
-    return message["value"]
+def _answered(answer: Answer) -> Any:
+    if answer.error is not None:
+        raise AnswerRefused(answer.error, remedy=answer.remedy, reason=answer.code)
+    return answer.value
 
 
 class ChannelHandler(logging.Handler):
@@ -113,9 +118,9 @@ class ChannelHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Send one record; what a block's forked children log goes to stderr instead."""
         try:
-            text = self.format(record)
+            text = safe_text(self.format(record))
             if self._channel.is_ours:
-                self._channel.send("log", LogRecord(self.call, record.levelname, record.name, text))
+                self._channel.send(LogRecord(self.call, record.levelname, record.name, text))
             else:
                 sys.stderr.write(f"{record.levelname} {text}\n")
         except Exception:  # a boundary, as in every logging.Handler: logging must not fail the block
@@ -123,7 +128,7 @@ class ChannelHandler(logging.Handler):
 
 
 def serve(fd: int) -> int:
-    """Answer calls until the service closes the socket; the exit code of this process."""
+    """Run what is started until the service closes the socket; the exit code of this process."""
     channel = Channel(socket.socket(fileno=fd))
     _open_streams()
     logs = _install_logging(channel)
@@ -132,7 +137,11 @@ def serve(fd: int) -> int:
     sys.dont_write_bytecode = True
     try:
         while not _asked_to_stop and (message := channel.receive()) is not None:
-            _answer(channel, logs, execution, message)
+            match message:
+                case Call():
+                    call = message
+                case Start():
+                    _answer(channel, logs, execution, call)
     except (Stopped, BrokenPipeError):
         return _STOPPED
     return _STOPPED if _asked_to_stop else 0
@@ -160,8 +169,7 @@ def _install_logging(channel: Channel) -> ChannelHandler:
     return handler
 
 
-def _answer(channel: Channel, logs: ChannelHandler, execution: Execution, message: Any) -> None:
-    call = call_from_json(message)
+def _answer(channel: Channel, logs: ChannelHandler, execution: Execution, call: Call) -> None:
     logs.call = call.id
     streams = sys.stdout, sys.stderr
     set_asker(partial(channel.ask, call.id))
@@ -173,8 +181,9 @@ def _answer(channel: Channel, logs: ChannelHandler, execution: Execution, messag
     _flush()
     sys.stdout, sys.stderr = streams
     if _has_children():
-        channel.send_op("retire")
-    channel.send("result", replace(result, max_rss=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024))
+        channel.send(Retire())
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    channel.send(msgspec.structs.replace(result, max_rss=peak))
     _undo_changes(logs)
 
 

@@ -2,15 +2,22 @@
 
 A message is a 4-byte big-endian length and that many bytes of JSON, over a Unix stream socket. Frames never travel in
 messages: they lie in files that the next worker maps, and messages name them.
+
+The service sends a `Call` as soon as it knows it, and `Start` once the start is recorded: only then may the block's
+code run. A call that is not started is replaced by the next one. While it runs, the worker sends a `LogRecord` for each
+record of Python's logging and a `Question` for each that is to get an `Answer`, and at its end, perhaps after a
+`Retire`, one `Result`.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+import builtins
+from collections.abc import Callable
 from enum import StrEnum
 from typing import Any
+
+from msgspec import Raw, Struct
+from msgspec.json import Decoder, Encoder
 
 
 class Codec(StrEnum):
@@ -50,27 +57,24 @@ class Mode(StrEnum):
     """The callbacks in the block's source that match `outcome`."""
 
 
-@dataclass(frozen=True, slots=True)
-class OutputRef:
-    """Where the bytes of one output are: base64 in `inline`, or in the file `path`."""
+class OutputRef(Struct, frozen=True, omit_defaults=True):
+    """Where the bytes of one output are: in `inline`, or in the file `path`."""
 
     codec: Codec
-    inline: str | None = None
+    inline: bytes | None = None
     path: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Input:
+class Input(Struct, frozen=True, omit_defaults=True):
     """The stored outputs of one upstream block, in order."""
 
     block: str
     outputs: tuple[OutputRef, ...] = ()
-    sql: Mapping[str, Any] | None = None
-    """The block's configuration if it is a SQL block: another SQL block reads the table that it made."""
+    sql: str | None = None
+    """The block's configuration, as JSON, if it is a SQL block: another SQL block reads the table that it made."""
 
 
-@dataclass(frozen=True, slots=True)
-class CodeRef:
+class CodeRef(Struct, frozen=True):
     """A source to execute: `path` is absolute and is what tracebacks show."""
 
     uuid: str
@@ -78,8 +82,7 @@ class CodeRef:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(Struct, frozen=True, omit_defaults=True, tag_field="op", tag="call"):
     """One call of one block in a worker."""
 
     id: int
@@ -93,9 +96,10 @@ class Call:
     code: CodeRef
     inputs: tuple[Input, ...] = ()
     conditions: tuple[CodeRef, ...] = ()
-    configuration: Mapping[str, Any] = field(default_factory=dict)
-    variables: Mapping[str, Any] = field(default_factory=dict)
-    """Keyword arguments as JSON values; a datetime is written `{"$datetime": "<ISO 8601>"}`."""
+    configuration: str = "{}"
+    """JSON in a string of its own: what strict JSON has no word for (NaN) passes, and only its user reads it."""
+    variables: str = "{}"
+    """JSON likewise: keyword arguments; a datetime is written `{"$datetime": "<ISO 8601>"}`."""
     run: int | None = None
     attempt: int = 1
     outcome: str | None = None
@@ -111,8 +115,7 @@ class Call:
     """For a look: where the sensor's last commit left off, as JSON values."""
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
+class Frame(Struct, frozen=True):
     """One line of a user's code in a traceback."""
 
     file: str
@@ -121,8 +124,7 @@ class Frame:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(Struct, frozen=True):
     """Why a call failed, told for people. `kind`: raised, test, source, arguments, output, died, timeout, memory."""
 
     kind: str
@@ -133,21 +135,19 @@ class Failure:
     """The traceback as Python prints it, without our frames."""
 
 
-@dataclass(frozen=True, slots=True)
-class Output:
+class Output(Struct, frozen=True, omit_defaults=True):
     """One output that a call wrote. `preview` is JSON: see `headrace.worker.preview`."""
 
     index: int
     codec: Codec
     bytes: int
-    inline: str | None = None
+    inline: builtins.bytes | None = None
     path: str | None = None
     rows: int | None = None
-    preview: Any = None
+    preview: Raw = Raw(b"null")
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(Struct, frozen=True, omit_defaults=True, tag_field="op", tag="result"):
     """How a call ended."""
 
     call: int
@@ -162,8 +162,7 @@ class Result:
     """The worker's peak resident memory so far, bytes."""
 
 
-@dataclass(frozen=True, slots=True)
-class LogRecord:
+class LogRecord(Struct, frozen=True, omit_defaults=True, tag_field="op", tag="log"):
     """A record of Python's logging, sent while a call is under way."""
 
     call: int
@@ -172,19 +171,17 @@ class LogRecord:
     message: str
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(Struct, frozen=True, omit_defaults=True, tag_field="op", tag="ask"):
     """What a worker asks while a call is under way; it waits for the Answer."""
 
     call: int
     number: int
     """Of this question within the worker's life."""
     name: str
-    content: Mapping[str, Any]
+    content: dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Struct, frozen=True, omit_defaults=True, tag_field="op", tag="answer"):
     """The answer to the question of the same number: `value`, or why there is none."""
 
     call: int
@@ -195,52 +192,24 @@ class Answer:
     code: str = ""
 
 
-def encode(op: str, value: Any) -> bytes:
-    """A message's bytes, its length first; `value` is one of the dataclasses above."""
-    body = _ENCODER.encode({"op": op, **_as_json(value)}).encode()
+class Start(Struct, frozen=True, tag_field="op", tag="start"):
+    """Run the call that was sent last."""
+
+
+class Retire(Struct, frozen=True, tag_field="op", tag="retire"):
+    """The call left processes behind: this worker is to get no other one."""
+
+
+def encode(message: Struct) -> bytes:
+    """A message's bytes, its length first."""
+    body = _ENCODER.encode(message)
     return len(body).to_bytes(4, "big") + body
 
 
-def _as_json(value: Any) -> dict[str, Any]:
-    """What JSON has no word for: our dataclasses (`asdict` would copy every value) and read-only mappings."""
-    names = _FIELDS.get(type(value))
-    if names is not None:
-        return {name: getattr(value, name) for name in names}
-    if isinstance(value, Mapping):
-        return dict(value)
-    raise TypeError(f"a {type(value).__name__} cannot travel between the service and a worker")
-
-
-_FIELDS = {
-    kind: tuple(field.name for field in fields(kind))
-    for kind in (OutputRef, Input, CodeRef, Call, Frame, Failure, Output, Result, LogRecord, Question, Answer)
-}
-_ENCODER = json.JSONEncoder(separators=(",", ":"), default=_as_json)
-
-
-def call_from_json(value: Mapping[str, Any]) -> Call:
-    """The Call in a decoded message."""
-    values = {key: item for key, item in value.items() if key != "op"}
-    values["mode"] = Mode(values["mode"])
-    values["code"] = CodeRef(**values["code"])
-    values["conditions"] = tuple(CodeRef(**item) for item in values["conditions"])
-    values["inputs"] = tuple(
-        Input(
-            item["block"],
-            tuple(OutputRef(Codec(o["codec"]), o["inline"], o["path"]) for o in item["outputs"]),
-            item.get("sql"),
-        )
-        for item in values["inputs"]
-    )
-    return Call(**values)
-
-
-def result_from_json(value: Mapping[str, Any]) -> Result:
-    """The Result in a decoded message."""
-    values = {key: item for key, item in value.items() if key != "op"}
-    values["outcome"] = Outcome(values["outcome"])
-    values["outputs"] = tuple(Output(**{**item, "codec": Codec(item["codec"])}) for item in values["outputs"])
-    if failure := values["failure"]:
-        frames = tuple(Frame(**frame) for frame in failure["traceback"])
-        values["failure"] = Failure(**{**failure, "traceback": frames})
-    return Result(**values)
+ToWorker = Call | Start | Answer
+FromWorker = Result | LogRecord | Question | Retire
+_ENCODER = Encoder()
+to_worker: Callable[[bytes], ToWorker] = Decoder(ToWorker).decode
+"""The message to a worker that some bytes (without their length) are. Raises msgspec.MsgspecError."""
+to_service: Callable[[bytes], FromWorker] = Decoder(FromWorker).decode
+"""The message to the service that some bytes (without their length) are. Raises msgspec.MsgspecError."""
