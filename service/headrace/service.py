@@ -17,6 +17,7 @@ from headrace.domain.statuses import RUN_TERMINAL
 from headrace.engine.clock import SystemClock
 from headrace.engine.creating import RunCreation
 from headrace.engine.engine import Engine, EngineSettings
+from headrace.engine.news import RunNews
 from headrace.engine.reading import UnknownRun, lines_after, output_parts, run_row, summaries, view_run
 from headrace.engine.testing import run_tests
 from headrace.engine.views import LogLineView, OutputView, RunSummary, RunView, TestReport
@@ -50,6 +51,7 @@ class Headrace:
     database: Database
     engine: Engine | None = None
     pool: WorkerPool | None = None
+    news: RunNews = field(default_factory=RunNews)
     _changed: dict[int, asyncio.Event] = field(default_factory=dict)
     _ended: dict[int, asyncio.Event] = field(default_factory=dict)
 
@@ -143,6 +145,7 @@ class Headrace:
 
     def note_change(self, run: int, ended: bool) -> None:
         """Called by the engine after each recorded step."""
+        self.news.tell(run)
         if event := self._changed.get(run):
             event.set()
         if ended and (event := self._ended.get(run)):
@@ -161,7 +164,7 @@ class Headrace:
     ) -> list[RunSummary]:
         """A page of the project's runs, newest first."""
         return await summaries(
-            self.database, self.project_id, limit=limit, before=before, pipeline=pipeline, status=status
+            self.database, [self.project_id], limit=limit, before=before, pipeline=pipeline, status=status
         )
 
     async def logs(self, run: int, block: str | None = None, *, follow: bool = False) -> AsyncIterator[LogLineView]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 from headrace.domain.errors import HeadraceError
@@ -57,6 +57,7 @@ async def view_run(database: Database, run: int) -> RunView:
         error=_first_error(blocks),
         variables=row["variables"],
         blocks=tuple(_block_view(pipeline, uuid, blocks) for uuid in order),
+        step=row["step"],
     )
 
 
@@ -102,10 +103,16 @@ def _block_wait(row: Mapping[str, Any], upstream: tuple[str, ...], blocks: Mappi
 
 
 async def summaries(
-    database: Database, project: int, *, limit: int, before: int | None, pipeline: str | None, status: str | None
+    database: Database,
+    projects: Sequence[int],
+    *,
+    limit: int,
+    before: int | None,
+    pipeline: str | None,
+    status: str | None,
 ) -> list[RunSummary]:
-    """A page of a project's runs, newest first, with ids under `before`."""
-    rows = await database.fetch(QUERIES["newest_runs"], project, before, pipeline, status, limit)
+    """A page of some projects' runs, newest first, with ids under `before`."""
+    rows = await database.fetch(QUERIES["newest_runs"], projects, before, pipeline, status, limit)
     return [
         RunSummary(
             id=row["id"],

@@ -40,6 +40,8 @@ class RunView:
     error: Mapping[str, Any] | None
     variables: Mapping[str, Any]
     blocks: tuple[BlockRunView, ...]
+    step: int
+    """How many steps of it were recorded: it grows with every change."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,6 +51,12 @@ class NoProject(ProjectFault):
     code = "no-project"
 
 
+class UnknownPipeline(HeadraceError):
+    """The project has no pipeline of this uuid."""
+
+    code = "unknown-pipeline"
+
+
 def errors_of(faults: Iterable[Fault]) -> tuple[Fault, ...]:
     """Those faults that keep something from running."""
     return tuple(fault for fault in faults if fault.severity is Severity.ERROR)

@@ -33,6 +33,17 @@ class StoredOutput:
     blob: UUID | None
 
 
+@dataclass(frozen=True, slots=True)
+class ListedOutput:
+    """The facts of an output, without the value."""
+
+    block: str
+    position: int
+    codec: str
+    bytes: int
+    rows: int | None
+
+
 async def store_blob(database: Database, blob: UUID, run: int, path: Path) -> None:
     """Stream a file into the database as the parts of a new blob, in one transaction. Raises OutputFileFault."""
     async with _opened(path, "rb") as file:
@@ -102,3 +113,8 @@ async def outputs_of(database: Database, run: int, blocks: Sequence[str]) -> lis
 async def drop_orphan_blobs(database: Database, *, older_than: float, most: int = 100) -> int:
     """Remove up to `most` blobs without an output, written more than `older_than` seconds ago; how many it were."""
     return len(await database.fetch(QUERIES["drop_orphan_blobs"], older_than, most))
+
+
+async def list_outputs(database: Database, run: int, block: str) -> list[ListedOutput]:
+    """The facts of a block's outputs, in order."""
+    return [ListedOutput(**row) for row in await database.fetch(QUERIES["outputs_listed"], run, block)]

@@ -11,6 +11,11 @@ INSERT INTO headrace.blob_part (blob, seq, content) VALUES ($1, $2, $3);
 SELECT block, position, codec, bytes, rows, content, blob FROM headrace.output
 WHERE run_id = $1 AND block = ANY ($2::text[]) ORDER BY block, position;
 
+-- name: outputs_listed
+-- The outputs of one block of a run, without their bytes and previews.
+SELECT block, position, codec, bytes, rows FROM headrace.output
+WHERE run_id = $1 AND block = $2 ORDER BY position;
+
 -- name: output
 -- One output with its preview.
 SELECT * FROM headrace.output WHERE run_id = $1 AND block = $2 AND position = $3;

@@ -212,7 +212,7 @@ LEFT JOIN LATERAL (
 WHERE b.run_id = $1 ORDER BY b.position;
 
 -- name: newest_runs
--- A page of runs, newest first, before an id.
+-- A page of runs of some projects, newest first, before an id.
 SELECT r.id, r.pipeline, r.status, r.created_at, r.started_at, r.finished_at, c.done, c.total
 FROM headrace.run AS r
 CROSS JOIN LATERAL (
@@ -221,7 +221,7 @@ CROSS JOIN LATERAL (
                                                'condition_failed')) AS done
     FROM headrace.block_run AS b WHERE b.run_id = r.id
 ) AS c
-WHERE r.project_id = $1
+WHERE r.project_id = ANY ($1::bigint[])
   AND ($2::bigint IS NULL OR r.id < $2)
   AND ($3::text IS NULL OR r.pipeline = $3)
   AND ($4::text IS NULL OR r.status = $4)

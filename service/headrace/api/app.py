@@ -1,0 +1,74 @@
+"""The application: every route of the API in one table, and what stands around all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from importlib.metadata import version
+from time import perf_counter
+
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+
+from headrace.api import health, live, logs, metrics, openapi, outputs, pipelines, projects, runs, tokens
+from headrace.api.endpoints import endpoint
+from headrace.api.figures import Figures
+from headrace.api.hosts import only_hosts
+from headrace.api.problems import STREAMING, answer_in_problems
+from headrace.api.routes import Route
+from headrace.api.served import Served
+
+ROUTES: Sequence[Route] = (
+    *health.ROUTES,
+    *metrics.ROUTES,
+    *openapi.ROUTES,
+    *projects.ROUTES,
+    *pipelines.ROUTES,
+    *runs.ROUTES,
+    *logs.ROUTES,
+    *live.ROUTES,
+    *outputs.ROUTES,
+    *tokens.ROUTES,
+)
+"""All there is. What is not here is not there: no path is served, and let through, but by its row in this table."""
+
+HEADERS = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+"""On every answer that does not say otherwise. No header lets other sites read anything."""
+
+
+def build_app(served: Served, hosts: Collection[str] | None, routes: Sequence[Route] = ROUTES) -> web.Application:
+    """The application that serves the API; with `hosts`, only under these names."""
+    outer = [only_hosts(hosts)] if hosts is not None else []
+    app = web.Application(middlewares=[_timed(served.figures), answer_in_problems, *outer])
+    app[openapi.DESCRIPTION] = openapi.describe(routes, version("headrace"))
+    for route in routes:
+        app.router.add_route(route.method, route.path, endpoint(served, route), name=route.name)
+    app.on_response_prepare.append(_add_headers)
+    return app
+
+
+async def _add_headers(request: web.Request, response: web.StreamResponse) -> None:
+    for name, value in HEADERS.items():
+        response.headers.setdefault(name, value)
+    response.headers["Server"] = "headrace"
+
+
+def _timed(figures: Figures) -> Middleware:
+    """Times requests under their route's name: paths as they came would be without number."""
+
+    @web.middleware
+    async def timed(request: web.Request, handler: Handler) -> web.StreamResponse:
+        began = perf_counter()
+        response = await handler(request)
+        name = request.match_info.route.name
+        if name is not None and not request.get(STREAMING):
+            figures.requests.labels(name, response.status).observe(perf_counter() - began)
+        return response
+
+    return timed

@@ -1,0 +1,45 @@
+"""Figures of the service for Prometheus: counted where things happen, and read from the database when asked."""
+
+from __future__ import annotations
+
+import asyncio
+
+from aiohttp import web
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+
+from headrace.api.problems import UNREADABLE
+from headrace.api.routes import Call, Route
+from headrace.domain.scopes import Scope
+from headrace.store.queries import QUERIES
+
+READ_SECONDS = 2.0
+LIVE = ("initial", "running")
+
+
+async def show_metrics(call: Call) -> web.Response:
+    """Tell the service's figures in the form of Prometheus."""
+    figures = call.served.figures
+    figures.streams.set(call.served.streams)
+    try:
+        async with asyncio.timeout(READ_SECONDS):
+            await _read(call)
+    except UNREADABLE:
+        figures.up.set(0)
+    else:
+        figures.up.set(1)
+    return web.Response(body=generate_latest(figures.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+
+async def _read(call: Call) -> None:
+    """Figures that are rows of the database, or states of its pool."""
+    served, figures = call.served, call.served.figures
+    pool = served.opened.pool
+    figures.connections.labels("open").set(pool.get_size())
+    figures.connections.labels("idle").set(pool.get_idle_size())
+    rows = {row["status"]: row for row in await served.opened.fetch(QUERIES["live_runs"], served.project_ids)}
+    for status in LIVE:
+        figures.runs.labels(status).set(rows[status]["runs"] if status in rows else 0)
+        figures.oldest.labels(status).set(rows[status]["oldest"] if status in rows else 0)
+
+
+ROUTES = (Route("GET", "/metrics", Scope.READ, show_metrics, media="text/plain"),)
