@@ -192,6 +192,7 @@ _READERS: Mapping[type, Mapping[str, Callable[[Any], Any]]] = {
         "catch_up": CatchUp,
         "start": datetime.fromisoformat,
         "end": datetime.fromisoformat,
+        "enabled_at": datetime.fromisoformat,
     },
 }
 """Fields that JSON has as text, to what makes values of them again."""

@@ -127,8 +127,13 @@ class _Entry:
         return None if errors_of(self.faults.found) else trigger
 
     def refuse(self, key: str, message: str, remedy: str) -> None:
+        self.faults.add(self._place(key), f"Trigger {self.name}: {message}", remedy)
+
+    def _place(self, key: str) -> tuple[str | int, ...]:
         place = ("triggers", self.index)
-        self.faults.add((*place, key) if key else place, f"Trigger {self.name}: {message}", remedy)
+        if not key:
+            return place
+        return (*place, key) if key in self.values or key not in self._settings else (*place, "settings", key)
 
     def _check_name(self, earlier: Mapping[str, Trigger]) -> None:
         if not self.values.get("name"):
