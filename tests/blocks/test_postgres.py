@@ -242,6 +242,37 @@ def test_readers_see_the_old_table_until_the_new_one_is_whole(db: Postgres, load
     assert len(seen) > 1
 
 
+def test_a_reader_with_an_older_snapshot_finds_rows_and_not_an_empty_table(
+    db: Postgres, loader: ConfigFileLoader
+) -> None:
+    db.export(pd.DataFrame({"v": [0] * 1000}), "public", "t")
+    with Postgres.with_config(loader, verbose=False) as reader:
+        reader.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        reader.load("SELECT 1")
+        db.export(pd.DataFrame({"v": [1] * 1000}), "public", "t")
+        assert len(reader.load("SELECT * FROM t")) == 1000
+        reader.rollback()
+
+
+def test_an_open_cursor_of_the_same_transaction_does_not_hinder_an_export(db: Postgres) -> None:
+    db.execute("DECLARE mine CURSOR WITH HOLD FOR SELECT generate_series(1, 3) AS n")
+    assert list(db.load("FETCH 2 FROM mine")["n"]) == [1, 2]
+    db.export(pd.DataFrame({"v": [1]}), "public", "t")
+    assert list(db.load("FETCH 2 FROM mine")["n"]) == [3]
+
+
+def test_rights_on_a_table_outlast_its_replacement(db: Postgres) -> None:
+    db.export(pd.DataFrame({"v": [1]}), "public", "t")
+    db.execute("GRANT SELECT, INSERT ON t TO PUBLIC; GRANT DELETE ON t TO pg_monitor WITH GRANT OPTION")
+    db.commit()
+    db.export(pd.DataFrame({"w": [1]}), "public", "t")
+    query = (
+        "SELECT grantee, privilege_type, is_grantable FROM information_schema.table_privileges WHERE table_name = 't'"
+    )
+    found = {tuple(row) for row in db.fetched(query)[1]}
+    assert {("PUBLIC", "SELECT", "NO"), ("PUBLIC", "INSERT", "NO"), ("pg_monitor", "DELETE", "YES")} <= found
+
+
 def test_a_failed_replace_leaves_the_old_table(db: Postgres) -> None:
     db.export(pd.DataFrame({"v": ["old"]}), "public", "t")
     with pytest.raises(UnstorableValue):

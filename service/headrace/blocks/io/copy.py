@@ -56,9 +56,18 @@ def _name(label: Any, *, clean: bool, case_sensitive: bool, allow_reserved: bool
 
 
 async def copy_frame(
-    connection: Any, frame: pd.DataFrame, columns: Sequence[Column], *, table: str, schema: str | None
+    connection: Any,
+    frame: pd.DataFrame,
+    columns: Sequence[Column],
+    *,
+    table: str,
+    schema: str | None,
+    freeze: bool = False,
 ) -> int:
-    """Copy all rows into a table that has these columns; the number of rows. Raises UnstorableValue."""
+    """Copy all rows into a table that has these columns; the number of rows. Raises UnstorableValue.
+
+    `freeze` lets transactions that began earlier see the rows too: for a table that this transaction made.
+    """
     if not columns or frame.empty:
         return 0
     try:
@@ -68,6 +77,7 @@ async def copy_frame(
             columns=[column.name for column in columns],
             source=_encoded(frame, columns),
             format="binary",
+            freeze=freeze or None,
         )
     except asyncpg.PostgresError as error:
         raise _told(error, frame, columns) from error

@@ -12,7 +12,7 @@ import asyncpg
 import pandas as pd
 
 from headrace.blocks.io.base import ConnectorFault, ExportWritePolicy
-from headrace.blocks.io.catalog import TableFault, column_types, refuse_missing
+from headrace.blocks.io.catalog import TableFault, column_types, grants, refuse_missing
 from headrace.blocks.io.columns import Column
 from headrace.blocks.io.copy import copy_frame
 from headrace.blocks.io.names import listed, quoted
@@ -65,7 +65,9 @@ async def _fill(connection: Any, frame: pd.DataFrame, columns: Sequence[Column],
         await connection.execute(f"CREATE UNIQUE INDEX ON {quoted(target.schema, name)} ({listed(target.unique)})")
     if target.unique or any(target.type_of(column) != column.kind.sql for column in columns):
         return await insert_staged(connection, frame, columns, target.schema, name, target.unique, target.update)
-    return await copy_frame(connection, frame, columns, schema=target.schema, table=name)
+    # A reader whose snapshot is older finds the new table by its name: without freezing it would find it empty.
+    freeze = not await connection.fetchval("SELECT EXISTS (SELECT FROM pg_cursors WHERE name <> '')")
+    return await copy_frame(connection, frame, columns, schema=target.schema, table=name, freeze=freeze)
 
 
 async def export_query(connection: Any, query: str, target: Target) -> None:
@@ -122,6 +124,8 @@ async def _swap(connection: Any, target: Target, name: str) -> None:
     """Put the new table in the old one's place. Until the commit readers see the old one; then they see the new one."""
     await _lock(connection, str(target))
     if await _exists(connection, target):
+        for grant in await grants(connection, target.schema, target.table, quoted(target.schema, name)):
+            await connection.execute(grant)
         await _drop(connection, target)
     await connection.execute(f"ALTER TABLE {quoted(target.schema, name)} RENAME TO {quoted(target.table)}")
 
