@@ -8,6 +8,7 @@ from itertools import product
 
 import asyncpg
 import pytest
+from headrace.domain.backfills import BackfillStatus, IntervalStatus, Order, Reprocess
 from headrace.domain.events import Fate
 from headrace.domain.statuses import BLOCK_TERMINAL, RUN_TERMINAL, BlockStatus, RunStatus
 from headrace.domain.triggers import TriggerKind, TriggerStatus
@@ -33,6 +34,10 @@ FINISHED = "CASE WHEN $2 = ANY ($3::text[]) THEN now() END"
         ("headrace.event_fate", "fate", Fate),
         ("headrace.trigger", "kind", TriggerKind),
         ("headrace.trigger", "status", TriggerStatus),
+        ("headrace.backfill", "status", BackfillStatus),
+        ("headrace.backfill", "reprocess", Reprocess),
+        ("headrace.backfill", "run_order", Order),
+        ("headrace.backfill_interval", "status", IntervalStatus),
     ],
 )
 async def test_the_check_of_a_status_has_exactly_the_words_of_the_domain(

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from uuid import uuid4
 
 import asyncpg
 
@@ -16,11 +17,13 @@ from headrace.domain.errors import HeadraceError
 from headrace.domain.events import Accepted, Fate, NewEvent
 from headrace.store.errors import DATABASE_AWAY
 from headrace.store.events import PlannedEvent
-from headrace.triggers.planning import MANUAL, Planner
+from headrace.triggers.planning import Planner
 from headrace.triggers.recording import Recorder
 
 __all__ = ["MANUAL", "Accepted", "Acceptor", "NewEvent", "UnacceptableEvent"]
 
+MANUAL = "manual"
+"""The source of starts that somebody asked for."""
 LONGEST_BATCH = 256
 
 
@@ -76,8 +79,18 @@ class Acceptor:
         priority: int = 0,
     ) -> Accepted:
         """Start a run that somebody asked for. Two starts of one `key` are one. Raises ProjectFault, UnknownProject."""
-        planned = await self.planner.plan_start(project_id, pipeline, variables, key=key, priority=priority)
-        return await self._committed(planned)
+        told = {"pipeline": pipeline}
+        event = NewEvent(project_id, MANUAL, "start", key or uuid4().hex, told, variables=variables)
+        return await self._committed(await self.planner.plan_start(event, pipeline, priority=priority))
+
+    async def start_in(self, connection: Any, event: NewEvent, pipeline: str, *, priority: int = 0) -> Accepted:
+        """Start the run that an event asks for itself, inside the caller's transaction; `announce` it after the commit.
+
+        Raises ProjectFault, UnknownProject.
+        """
+        return await self.recorder.record_in(
+            connection, await self.planner.plan_start(event, pipeline, priority=priority)
+        )
 
     def announce(self, answers: Sequence[Accepted]) -> None:
         """Tell of runs and waiting events that are committed now."""

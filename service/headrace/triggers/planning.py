@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
-from uuid import uuid4
 
 from headrace.domain.errors import HeadraceError
 from headrace.domain.events import Fate, NewEvent
@@ -17,9 +16,6 @@ from headrace.store.events import PlannedEvent, PlannedFate, TriggerLimit
 from headrace.triggers.book import KnownTrigger, TriggerBook
 from headrace.triggers.matching import match_event
 from headrace.triggers.pinning import PipelinePins, overrides_of
-
-MANUAL = "manual"
-"""The source of starts that somebody asked for."""
 
 
 @dataclass(frozen=True)
@@ -34,13 +30,10 @@ class Planner:
         listening = self.book.listening_to(event.project_id, event.source)
         return PlannedEvent(event, tuple([await self._fate(known, event) for known in listening]))
 
-    async def plan_start(
-        self, project_id: int, pipeline: str, variables: Mapping[str, Any], *, key: str | None, priority: int
-    ) -> PlannedEvent:
-        """A start that somebody asked for, as an event of its own. Raises ProjectFault for a broken pipeline."""
-        pinned = await self.pins.pin(project_id, pipeline)
-        given = dict(variables)
-        event = NewEvent(project_id, MANUAL, "start", key or uuid4().hex, {"pipeline": pipeline})
+    async def plan_start(self, event: NewEvent, pipeline: str, *, priority: int) -> PlannedEvent:
+        """An event that asks for a run of `pipeline` itself. Raises ProjectFault for a broken pipeline."""
+        pinned = await self.pins.pin(event.project_id, pipeline)
+        given = dict(event.variables)
         fate = PlannedFate(
             None,
             Fate.RUN,
@@ -48,7 +41,8 @@ class Planner:
             version=pinned.version,
             variables=given,
             priority=priority,
-            gates=run_gates(project_id, pinned.pipeline, given, self.book.environ(project_id)),
+            execution_date=event.execution_date,
+            gates=run_gates(event.project_id, pinned.pipeline, given, self.book.environ(event.project_id)),
         )
         return PlannedEvent(event, (fate,))
 

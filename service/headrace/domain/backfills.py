@@ -1,0 +1,96 @@
+"""Backfills as values: which intervals are run again, in which order, and what each of them has come to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from headrace.domain.intervals import Interval
+from headrace.domain.statuses import RunStatus
+
+
+class Reprocess(StrEnum):
+    """Which intervals of its range a backfill runs."""
+
+    MISSING = "missing"
+    """Those that no run was made for."""
+    FAILED = "failed"
+    """Those, and those whose newest run failed or was cancelled."""
+    ALL = "all"
+    """Every one, whatever its runs came to."""
+
+
+class Order(StrEnum):
+    """In which order a backfill makes its runs."""
+
+    FORWARDS = "forwards"
+    """The oldest interval first."""
+    BACKWARDS = "backwards"
+    """The newest interval first."""
+
+
+class BackfillStatus(StrEnum):
+    """Where a backfill stands."""
+
+    RUNNING = "running"
+    """It makes runs, at its pace and within its concurrency."""
+    PAUSED = "paused"
+    """It makes none; those that run go on."""
+    COMPLETED = "completed"
+    """Every interval that it ran is good."""
+    FAILED = "failed"
+    """Everything ended, and some of its runs failed."""
+    CANCELLED = "cancelled"
+    """Somebody ended it: nothing more is made, and what ran was cancelled."""
+
+
+class IntervalStatus(StrEnum):
+    """Where one interval of a backfill stands."""
+
+    WAITING = "waiting"
+    """Its run is still to be made."""
+    MADE = "made"
+    """Its run was made: the run tells the rest."""
+    LEFT_OUT = "left_out"
+    """The policy leaves it out."""
+    CANCELLED = "cancelled"
+    """The backfill was cancelled before its run was made."""
+
+
+BACKFILL_ENDED = frozenset({BackfillStatus.COMPLETED, BackfillStatus.FAILED, BackfillStatus.CANCELLED})
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedInterval:
+    """An interval of a backfill and what becomes of it; `reason` tells why it is left out."""
+
+    interval: Interval
+    wanted: bool
+    reason: str | None = None
+
+
+def plan_intervals(
+    found: Iterable[Interval], newest: Mapping[datetime, RunStatus], reprocess: Reprocess, order: Order
+) -> list[PlannedInterval]:
+    """What a backfill makes of the intervals of its range, in its order.
+
+    `newest` tells, for each start of an interval that has runs, what the newest of them came to.
+    """
+    planned = [_planned(interval, newest.get(interval.start), reprocess) for interval in found]
+    return planned if order is Order.FORWARDS else planned[::-1]
+
+
+def _planned(interval: Interval, status: RunStatus | None, reprocess: Reprocess) -> PlannedInterval:
+    if status is None or reprocess is Reprocess.ALL:
+        return PlannedInterval(interval, True)
+    if reprocess is Reprocess.FAILED and status in (RunStatus.FAILED, RunStatus.CANCELLED):
+        return PlannedInterval(interval, True)
+    return PlannedInterval(interval, False, f"it has a run that is {status}")
+
+
+def end_of(statuses: Sequence[RunStatus]) -> BackfillStatus:
+    """What a backfill has come to whose runs have all ended."""
+    good = all(status is RunStatus.COMPLETED for status in statuses)
+    return BackfillStatus.COMPLETED if good else BackfillStatus.FAILED

@@ -1,0 +1,224 @@
+"""Backfills in the database: one row a backfill, one an interval."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from headrace.domain.backfills import IntervalStatus, PlannedInterval
+from headrace.domain.statuses import RunStatus
+from headrace.store.database import Database
+from headrace.store.queries import QUERIES
+
+STATEMENT_SECONDS = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class NewBackfill:
+    """A backfill that is about to be made; see the domain's Reprocess and Order."""
+
+    project_id: int
+    pipeline: str
+    name: str
+    start_at: datetime
+    end_at: datetime
+    every: str
+    timezone: str
+    reprocess: str
+    run_order: str
+    variables: Mapping[str, Any]
+    concurrency: int
+    pace: float
+    """Seconds between two runs at least."""
+    priority: int
+
+
+@dataclass(frozen=True, slots=True)
+class LockedBackfill:
+    """A running backfill in a transaction of its own. `due_in` seconds may its next run be made."""
+
+    id: int
+    project_id: int
+    pipeline: str
+    name: str
+    variables: Mapping[str, Any]
+    concurrency: int
+    pace: float
+    priority: int
+    due_in: float
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingInterval:
+    """An interval whose run is still to be made; `tries` were made before."""
+
+    position: int
+    start_at: datetime
+    end_at: datetime
+    tries: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoredBackfill:
+    """A backfill and what its intervals have come to."""
+
+    id: int
+    project_id: int
+    pipeline: str
+    name: str
+    start_at: datetime
+    end_at: datetime
+    every: str
+    timezone: str
+    reprocess: str
+    run_order: str
+    status: str
+    reason: str | None
+    variables: Mapping[str, Any]
+    concurrency: int
+    pace: float
+    priority: int
+    next_at: datetime
+    created_at: datetime
+    finished_at: datetime | None
+    waiting: int
+    running: int
+    completed: int
+    failed: int
+    left_out: int
+    dropped: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoredInterval:
+    """An interval of a backfill; `run_status` tells what its run has come to."""
+
+    position: int
+    start_at: datetime
+    end_at: datetime
+    status: str
+    reason: str | None
+    tries: int
+    run_id: int | None
+    run_status: str | None
+
+
+async def newest_run_statuses(
+    database: Database, project: int, pipeline: str, start: datetime, end: datetime
+) -> dict[datetime, RunStatus]:
+    """For each moment within bounds that runs of a pipeline are for: what the newest of them came to."""
+    rows = await database.fetch(QUERIES["newest_run_statuses"], project, pipeline, start, end)
+    return {row["execution_date"]: RunStatus(row["status"]) for row in rows}
+
+
+async def create_backfill(database: Database, new: NewBackfill, planned: Sequence[PlannedInterval]) -> int:
+    """Record a backfill and its intervals, in their order; its id. One with nothing to run is completed at once."""
+    return int(
+        await database.fetchval(
+            QUERIES["create_backfill"],
+            new.project_id,
+            new.pipeline,
+            new.name,
+            new.start_at,
+            new.end_at,
+            new.every,
+            new.timezone,
+            new.reprocess,
+            new.run_order,
+            new.variables,
+            new.concurrency,
+            new.pace,
+            new.priority,
+            [item.interval.start for item in planned],
+            [item.interval.end for item in planned],
+            [IntervalStatus.WAITING if item.wanted else IntervalStatus.LEFT_OUT for item in planned],
+            [item.reason for item in planned],
+        )
+    )
+
+
+async def live_backfills(database: Database, projects: Sequence[int]) -> list[int]:
+    """Backfills of some projects that make runs."""
+    return [row["id"] for row in await database.fetch(QUERIES["live_backfills"], list(projects))]
+
+
+async def lock_backfill(connection: Any, backfill: int) -> LockedBackfill | None:
+    """Take a running backfill for the caller's transaction; None while another service has it, or it runs no more."""
+    row = await connection.fetchrow(QUERIES["lock_backfill"], backfill, timeout=STATEMENT_SECONDS)
+    return None if row is None else LockedBackfill(**row)
+
+
+async def active_intervals(connection: Any, backfill: int) -> int:
+    """How many runs of a backfill have not ended."""
+    return int(await connection.fetchval(QUERIES["active_intervals"], backfill, timeout=STATEMENT_SECONDS))
+
+
+async def waiting_intervals(connection: Any, backfill: int, most: int) -> list[WaitingInterval]:
+    """The next intervals of a backfill."""
+    rows = await connection.fetch(QUERIES["waiting_intervals"], backfill, most, timeout=STATEMENT_SECONDS)
+    return [WaitingInterval(**row) for row in rows]
+
+
+async def note_made_intervals(connection: Any, backfill: int, made: Mapping[int, int]) -> None:
+    """Record the runs of intervals, position to run, and when the next may be made."""
+    positions, runs = list(made), list(made.values())
+    await connection.execute(QUERIES["note_made_intervals"], backfill, positions, runs, timeout=STATEMENT_SECONDS)
+
+
+async def end_backfill_if_done(connection: Any, backfill: int) -> str | None:
+    """End a backfill none of whose intervals waits or runs; its last status, None where it goes on."""
+    found = await connection.fetchval(QUERIES["end_backfill_if_done"], backfill, timeout=STATEMENT_SECONDS)
+    return None if found is None else str(found)
+
+
+async def fail_backfill(connection: Any, backfill: int, reason: str) -> None:
+    """End a backfill that can make no more runs."""
+    await connection.execute(QUERIES["fail_backfill"], backfill, reason, timeout=STATEMENT_SECONDS)
+
+
+async def pause_backfill(database: Database, backfill: int) -> bool:
+    """Let a backfill make no more runs for now; False for one that does not run."""
+    return await database.fetchval(QUERIES["pause_backfill"], backfill) is not None
+
+
+async def resume_backfill(database: Database, backfill: int) -> bool:
+    """Let a paused backfill go on; False for one that is not paused."""
+    return await database.fetchval(QUERIES["resume_backfill"], backfill) is not None
+
+
+async def change_backfill(database: Database, backfill: int, concurrency: int | None, pace: float | None) -> bool:
+    """Change how fast a backfill goes; False for one that has ended."""
+    return await database.fetchval(QUERIES["change_backfill"], backfill, concurrency, pace) is not None
+
+
+async def cancel_backfill(database: Database, backfill: int) -> bool:
+    """End a backfill and ask for the cancel of its runs, in one step; False for one that has ended."""
+    return await database.fetchval(QUERIES["cancel_backfill"], backfill) is not None
+
+
+async def retry_backfill(database: Database, backfill: int) -> int:
+    """Let what did not complete in an ended backfill wait again; how many intervals that are."""
+    return int(await database.fetchval(QUERIES["retry_backfill"], backfill) or 0)
+
+
+async def stored_backfill(database: Database, backfill: int) -> StoredBackfill | None:
+    """One backfill; None where there is none."""
+    row = await database.fetchrow(QUERIES["backfill"], backfill)
+    return None if row is None else StoredBackfill(**row)
+
+
+async def newest_backfills(
+    database: Database, project: int, *, limit: int, before: int | None = None
+) -> list[StoredBackfill]:
+    """A page of a project's backfills, newest first, with ids under `before`."""
+    rows = await database.fetch(QUERIES["newest_backfills"], project, before, limit)
+    found = [await stored_backfill(database, row["id"]) for row in rows]
+    return [backfill for backfill in found if backfill is not None]
+
+
+async def backfill_intervals(database: Database, backfill: int, *, limit: int, after: int = 0) -> list[StoredInterval]:
+    """A page of a backfill's intervals in their order, beyond position `after`."""
+    rows = await database.fetch(QUERIES["backfill_intervals"], backfill, after, limit)
+    return [StoredInterval(**row) for row in rows]

@@ -1,0 +1,125 @@
+"""Makes the runs of backfills, at their pace and within their concurrency, whatever the number of services."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import anyio
+
+from headrace.domain.errors import HeadraceError
+from headrace.domain.events import Accepted, NewEvent
+from headrace.store.backfills import (
+    LockedBackfill,
+    WaitingInterval,
+    active_intervals,
+    end_backfill_if_done,
+    fail_backfill,
+    live_backfills,
+    lock_backfill,
+    note_made_intervals,
+    waiting_intervals,
+)
+from headrace.store.database import Database
+from headrace.store.errors import DATABASE_AWAY
+from headrace.triggers.accepting import Acceptor
+
+log = logging.getLogger(__name__)
+
+LOOK_SECONDS = 1.0
+MOST_AT_ONCE = 50
+"""Runs that one transaction makes."""
+
+
+@dataclass
+class Backfills:
+    """Looks after the backfills of the projects that a service serves."""
+
+    database: Database
+    acceptor: Acceptor
+    projects: Sequence[int]
+    look_seconds: float = LOOK_SECONDS
+    _woken: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def wake(self) -> None:
+        """Hear that a backfill was made or changed, or that a run has ended."""
+        self._woken.set()
+
+    async def run(self) -> None:
+        """Serve until cancelled."""
+        while True:
+            self._woken.clear()
+            pause = self.look_seconds
+            try:
+                pause = min(pause, await self.look())
+            except DATABASE_AWAY as error:
+                log.warning("backfills wait for the database (%s)", error)
+            with anyio.move_on_after(pause):
+                await self._woken.wait()
+
+    async def look(self) -> float:
+        """Make the runs that may be made now; seconds until the next may be, infinity for none known."""
+        pause = float("inf")
+        for backfill in await live_backfills(self.database, self.projects):
+            pause = min(pause, await self._go_on(backfill))
+        return pause
+
+    async def _go_on(self, backfill: int) -> float:
+        answers: list[Accepted] = []
+        async with self.database.transaction() as connection:
+            locked = await lock_backfill(connection, backfill)
+            if locked is None:
+                return float("inf")
+            if locked.due_in > 0:
+                return locked.due_in
+            room = locked.concurrency - await active_intervals(connection, backfill)
+            most = min(room, 1 if locked.pace > 0 else MOST_AT_ONCE)
+            waiting = await waiting_intervals(connection, backfill, most) if most > 0 else []
+            if waiting:
+                answers = await self._make(connection, locked, waiting)
+            else:
+                ended = await end_backfill_if_done(connection, backfill)
+                if ended is not None:
+                    log.info("backfill %s of %s is %s", backfill, locked.pipeline, ended)
+        self.acceptor.announce(answers)
+        if not answers:
+            return float("inf")
+        return locked.pace if room > len(answers) or locked.pace > 0 else float("inf")
+
+    async def _make(
+        self, connection: Any, backfill: LockedBackfill, waiting: Sequence[WaitingInterval]
+    ) -> list[Accepted]:
+        try:
+            answers = [await self._run_of(connection, backfill, interval) for interval in waiting]
+        except HeadraceError as error:
+            await fail_backfill(connection, backfill.id, str(error))
+            return []
+        made = {interval.position: answer.runs[0] for interval, answer in zip(waiting, answers, strict=True)}
+        await note_made_intervals(connection, backfill.id, made)
+        return answers
+
+    async def _run_of(self, connection: Any, backfill: LockedBackfill, interval: WaitingInterval) -> Accepted:
+        event = NewEvent(
+            backfill.project_id,
+            f"backfill:{backfill.id}",
+            "interval",
+            f"{interval.position}~{interval.tries}" if interval.tries else str(interval.position),
+            {"backfill": backfill.id, "start": interval.start_at.isoformat(), "end": interval.end_at.isoformat()},
+            execution_date=interval.start_at,
+            variables={**backfill.variables, **interval_variables(interval.start_at, interval.end_at)},
+        )
+        return await self.acceptor.start_in(connection, event, backfill.pipeline, priority=backfill.priority)
+
+
+def interval_variables(start: datetime, end: datetime) -> Mapping[str, Any]:
+    """What the blocks of a run for an interval get of it, in Mage's names; moments as JSON has them."""
+    return {
+        "interval_start_datetime": {"$datetime": start.isoformat()},
+        "interval_end_datetime": {"$datetime": end.isoformat()},
+        "interval_seconds": (end - start).total_seconds(),
+        "interval_start_datetime_previous": {"$datetime": (start - (end - start)).isoformat()},
+    }

@@ -1,0 +1,213 @@
+"""Backfills make what their preview shows, once, at their pace, and can be steered while they run."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from headrace.domain.backfills import Order, Reprocess
+from headrace.domain.intervals import read_every
+from headrace.store.backfills import backfill_intervals
+from headrace.store.database import Database
+from headrace.triggers.backfilling import BackfillCannot, Backfilling, BackfillRequest, UnknownBackfill
+from headrace.triggers.backfills import Backfills
+
+from tests.support.triggers import TriggerStack, make_stack
+
+DAY = timedelta(days=1)
+START = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@pytest.fixture
+async def stack(database: Database, root: Path) -> TriggerStack:
+    return await make_stack(database, root)
+
+
+def request(stack: TriggerStack, days: int, **options: Any) -> BackfillRequest:
+    return BackfillRequest(
+        stack.project.id,
+        "orders",
+        START,
+        START + (days - 1) * DAY,
+        read_every("day"),
+        **{"concurrency": 100, **options},
+    )
+
+
+def service(stack: TriggerStack) -> Backfills:
+    return Backfills(stack.database, stack.acceptor, [stack.project.id])
+
+
+async def end(database: Database, runs: Sequence[int], status: str = "completed") -> None:
+    await database.execute("UPDATE headrace.run SET status = 'running' WHERE id = ANY ($1)", list(runs))
+    await database.execute(
+        "UPDATE headrace.run SET status = $2, finished_at = now() WHERE id = ANY ($1)", list(runs), status
+    )
+
+
+async def active(database: Database) -> list[Any]:
+    return await database.fetch(
+        "SELECT id, execution_date, priority, variables FROM headrace.run WHERE status = 'initial' ORDER BY id"
+    )
+
+
+async def days_of(database: Database) -> list[int]:
+    return [row["execution_date"].day for row in await active(database)]
+
+
+async def test_what_the_preview_shows_is_made_with_mages_variables(stack: TriggerStack) -> None:
+    backfilling = Backfilling(stack.database)
+    wanted = request(stack, 3, variables={"taxi": "green"}, priority=-7)
+    preview = await backfilling.preview(wanted)
+    backfill = await backfilling.create(wanted)
+    await service(stack).look()
+    rows = await active(stack.database)
+    assert [row["execution_date"] for row in rows] == [item.interval.start for item in preview if item.wanted]
+    assert rows[0]["priority"] == -7
+    assert rows[0]["variables"] | {"event": 0} == {
+        "taxi": "green",
+        "event": 0,
+        "interval_start_datetime": {"$datetime": "2026-01-01T00:00:00+00:00"},
+        "interval_end_datetime": {"$datetime": "2026-01-02T00:00:00+00:00"},
+        "interval_seconds": 86400.0,
+        "interval_start_datetime_previous": {"$datetime": "2025-12-31T00:00:00+00:00"},
+    }
+    assert stack.made == [row["id"] for row in rows]
+    await end(stack.database, stack.made)
+    await service(stack).look()
+    shown = await backfilling.show(backfill)
+    assert (shown.status, shown.completed, shown.waiting) == ("completed", 3, 0)
+
+
+@pytest.mark.parametrize(
+    ("reprocess", "made"),
+    [(Reprocess.MISSING, [4, 5]), (Reprocess.FAILED, [2, 3, 4, 5]), (Reprocess.ALL, [1, 2, 3, 4, 5])],
+)
+async def test_the_policy_decides_which_intervals_run_again(
+    stack: TriggerStack, reprocess: Reprocess, made: list[int]
+) -> None:
+    backfilling = Backfilling(stack.database)
+    await backfilling.create(request(stack, 3))
+    await service(stack).look()
+    first, second, third = stack.made
+    await end(stack.database, [first])
+    await end(stack.database, [second], "failed")
+    await end(stack.database, [third], "cancelled")
+    again = request(stack, 5, reprocess=reprocess)
+    preview = await backfilling.preview(again)
+    assert [item.interval.start.day for item in preview if item.wanted] == made
+    assert all(item.reason for item in preview if not item.wanted)
+    await backfilling.create(again)
+    await service(stack).look()
+    assert await days_of(stack.database) == made
+
+
+async def test_a_backfill_with_nothing_to_do_is_completed_at_once(stack: TriggerStack) -> None:
+    backfilling = Backfilling(stack.database)
+    await backfilling.create(request(stack, 2))
+    await service(stack).look()
+    shown = await backfilling.show(await backfilling.create(request(stack, 2)))
+    assert (shown.status, shown.left_out) == ("completed", 2)
+
+
+async def test_no_more_runs_than_its_concurrency_are_active_whatever_the_number_of_services(
+    stack: TriggerStack, database: Database, root: Path
+) -> None:
+    backfilling = Backfilling(database)
+    await backfilling.create(request(stack, 9, concurrency=2, order=Order.BACKWARDS))
+    services = [service(stack), service(await make_stack(database, root))]
+    seen: list[int] = []
+    for _ in range(30):
+        await asyncio.gather(*(one.look() for one in services))
+        rows = await active(database)
+        assert len(rows) <= 2
+        seen += [row["execution_date"].day for row in rows if row["execution_date"].day not in seen]
+        if not rows:
+            break
+        await end(database, [rows[0]["id"]])
+    assert sorted(seen) == list(range(1, 10))
+    assert seen[0] in (8, 9)
+    assert seen[-1] in (1, 2)
+    assert await database.fetchval("SELECT count(*) FROM headrace.run") == 9
+
+
+async def test_pause_resume_and_another_pace_count_from_now_on(stack: TriggerStack) -> None:
+    backfilling = Backfilling(stack.database)
+    backfill = await backfilling.create(request(stack, 5, concurrency=1))
+    await service(stack).look()
+    await backfilling.pause(backfill)
+    await end(stack.database, stack.made)
+    await service(stack).look()
+    assert await days_of(stack.database) == []
+    with pytest.raises(BackfillCannot, match="is paused and cannot be paused"):
+        await backfilling.pause(backfill)
+    await backfilling.change(backfill, concurrency=3)
+    await backfilling.resume(backfill)
+    await service(stack).look()
+    assert await days_of(stack.database) == [2, 3, 4]
+    await end(stack.database, stack.made[1:])
+    await backfilling.change(backfill, pace=3600.0)
+    await service(stack).look()
+    assert await days_of(stack.database) == [5]
+
+
+async def test_a_pace_keeps_the_next_run_waiting(stack: TriggerStack) -> None:
+    await Backfilling(stack.database).create(request(stack, 3, pace=3600.0))
+    assert await service(stack).look() == 3600.0
+    due = await service(stack).look()
+    assert 3500.0 < due <= 3600.0
+    assert await days_of(stack.database) == [1]
+
+
+async def test_a_cancel_drops_what_waits_and_asks_what_runs_to_stop_in_one_step(stack: TriggerStack) -> None:
+    backfilling = Backfilling(stack.database)
+    backfill = await backfilling.create(request(stack, 4, concurrency=2))
+    await service(stack).look()
+    await backfilling.cancel(backfill)
+    await service(stack).look()
+    shown = await backfilling.show(backfill)
+    assert (shown.status, shown.dropped, shown.waiting) == ("cancelled", 2, 0)
+    asked = await stack.database.fetch("SELECT id FROM headrace.run WHERE cancel_requested_at IS NOT NULL ORDER BY id")
+    assert [row["id"] for row in asked] == stack.made
+    assert len(await active(stack.database)) == 2
+
+
+async def test_a_retry_runs_only_what_did_not_complete(stack: TriggerStack) -> None:
+    backfilling = Backfilling(stack.database)
+    backfill = await backfilling.create(request(stack, 3))
+    await service(stack).look()
+    await end(stack.database, stack.made[:2])
+    await end(stack.database, stack.made[2:], "failed")
+    await service(stack).look()
+    assert (await backfilling.show(backfill)).status == "failed"
+    assert await backfilling.retry(backfill) == 1
+    await service(stack).look()
+    assert await days_of(stack.database) == [3]
+    rows = await backfill_intervals(stack.database, backfill, limit=10)
+    assert [(row.tries, row.run_status) for row in rows] == [(1, "completed"), (1, "completed"), (2, "initial")]
+    await end(stack.database, stack.made[3:])
+    await service(stack).look()
+    assert (await backfilling.show(backfill)).status == "completed"
+    with pytest.raises(BackfillCannot, match="nothing in it failed"):
+        await backfilling.retry(backfill)
+
+
+async def test_a_pipeline_that_cannot_be_read_fails_the_backfill_with_its_reason(
+    stack: TriggerStack, root: Path
+) -> None:
+    backfilling = Backfilling(stack.database)
+    backfill = await backfilling.create(request(stack, 2))
+    (root / "pipelines/orders/load.py").unlink()
+    await service(stack).look()
+    shown = await backfilling.show(backfill)
+    assert shown.status == "failed"
+    assert "load" in (shown.reason or "")
+
+
+async def test_a_backfill_that_is_not_there_is_told(stack: TriggerStack) -> None:
+    with pytest.raises(UnknownBackfill, match="backfill 77"):
+        await Backfilling(stack.database).pause(77)
