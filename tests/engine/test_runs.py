@@ -227,6 +227,33 @@ async def test_a_sensor_waits_without_holding_a_worker(root, database_url, tmp_p
     assert view.blocks[0].attempt == 1
 
 
+async def test_a_sensor_cancelled_between_two_looks_leaves_its_attempt_in_the_record(root, database_url):
+    source = "@sensor(interval=60)\ndef look(*args, **kwargs):\n    return False\n"
+    write_pipeline(root, "sensing", {"s": ()}, {"s": source}, types={"s": "sensor"})
+    async with opened(root, database_url) as headrace:
+        number = await headrace.create_run("sensing")
+        async for view in headrace.changes(number):
+            if view.blocks[0].status == "queued" and "seen nothing yet" in (view.blocks[0].reason or ""):
+                await headrace.cancel(number)
+                break
+        assert (await headrace.finished(number)).status == "cancelled"
+        row = await headrace.database.fetchrow("SELECT * FROM headrace.attempt")
+        assert (row["number"], row["outcome"]) == (1, "stopped")
+        assert row["started_at"] < row["finished_at"]
+
+
+async def test_workers_of_single_attempts_are_not_kept_waiting_for_blocks_that_cannot_use_them(root, database_url):
+    source = "import time\n@custom\ndef body(*args):\n    time.sleep(0.4)\n"
+    write_pipeline(root, "alone", {f"b{n}": () for n in range(4)}, default=source, options={"isolation": "block"})
+    async with opened(root, database_url) as headrace:
+        headrace.pool._limit = 2
+        view = await run(headrace, "alone")
+    moments = sorted([(b.started_at, 1) for b in view.blocks] + [(b.finished_at, -1) for b in view.blocks])
+    overlaps = [sum(change for _, change in moments[: place + 1]) for place in range(len(moments))]
+    assert max(overlaps) == 2
+    assert overlaps.count(2) >= 3, "two blocks at once until the last one"
+
+
 async def test_a_retry_keeps_what_was_completed_and_runs_the_rest_from_the_pinned_source(root, database_url, tmp_path):
     ledger, switch = tmp_path / "ledger", tmp_path / "switch"
     source = (

@@ -55,6 +55,11 @@ class BlockState:
     callbacks_due: bool = False
     """The block has ended and its callbacks have not been called yet."""
 
+    @property
+    def under_way(self) -> bool:
+        """Whether an attempt has started and not ended: a sensor's looks are one attempt."""
+        return self.status is BlockStatus.RUNNING or self.waiting
+
 
 @dataclass(frozen=True, slots=True)
 class RunState:

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +38,7 @@ from headrace.domain.run import (
 )
 from headrace.domain.statuses import RUN_TERMINAL, BlockStatus
 from headrace.engine.attempts import AttemptRunner, Ending
+from headrace.engine.calls import at
 from headrace.engine.clock import Clock
 from headrace.engine.log_writer import LogWriter
 from headrace.engine.moves import block_move, run_reason
@@ -43,8 +46,18 @@ from headrace.engine.workers import Worker, WorkerKey, WorkerPool
 from headrace.engine.writer import StepWriter
 from headrace.store.runs import ClaimedRun, EndedAttempt, NewOutput, RunStep
 
+LONGEST_WAIT = 60.0
+"""Seconds after which the time is looked at again: the event loop's own does not count while a machine sleeps."""
+
 MOST_WAITERS = 4
 """How many workers one run asks for at once when none is free."""
+
+
+LOST = "lost"
+"""The outcome of an attempt whose service was lost; it is no failure of the block's."""
+LOST_ERROR: Mapping[str, Any] = {
+    "kind": LOST, "type": "", "message": "the service that ran this attempt was lost", "text": "",
+}  # fmt: skip
 
 
 class RunLost(Exception):
@@ -69,6 +82,14 @@ class Parts:
     """Called after each recorded step of a run, with whether the run has ended."""
 
 
+@dataclass(frozen=True, slots=True)
+class UnderWay:
+    """What is known of an attempt that has started."""
+
+    started_at: datetime | None
+    worker_pid: int | None
+
+
 @dataclass
 class RunDriver:
     """Drives one claimed run to its end. `state` is the run as recorded."""
@@ -79,6 +100,8 @@ class RunDriver:
     attempts: AttemptRunner
     errors: dict[str, Any] = field(default_factory=dict)
     """The last error of each block that has one."""
+    under_way: dict[str, UnderWay] = field(default_factory=dict)
+    """Attempts that another service had under way, and those of sensors between two looks."""
     _tasks: TaskGroup = field(init=False)
     _step: int = field(init=False)
     _woken: asyncio.Event = field(default_factory=asyncio.Event)
@@ -86,7 +109,7 @@ class RunDriver:
     _endings: list[Ending] = field(default_factory=list)
     _ready: dict[str, float | None] = field(default_factory=dict)
     _offered: list[tuple[WorkerKey, Worker]] = field(default_factory=list)
-    _waiters: int = 0
+    _waiters: Counter[WorkerKey] = field(default_factory=Counter)
     _cancel_asked: bool = False
     _scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
     _lost: bool = False
@@ -152,7 +175,7 @@ class RunDriver:
         if deadline is None:
             await self._woken.wait()
             return
-        with anyio.move_on_after(max(deadline - self.parts.clock.now(), 0.0)):
+        with anyio.move_on_after(min(max(deadline - self.parts.clock.now(), 0.0), LONGEST_WAIT)):
             await self._woken.wait()
 
     def _next_due(self) -> float | None:
@@ -210,11 +233,15 @@ class RunDriver:
             self.attempts.shelf.put(ending.block, ending.result_outputs)
             turn.outputs.extend(ending.outputs)
             self.errors.pop(ending.block, None)
-        if outcome is not BlockOutcome.WAITING:
-            turn.attempts.append(
-                EndedAttempt(ending.block, attempt, outcome, ending.error, ending.worker_pid, ending.started_at)
-            )
+        under_way = self.under_way.pop(ending.block, None) or UnderWay(ending.started_at, ending.worker_pid)
         self._advance(turn, fact)
+        if self.state.blocks[ending.block].waiting:
+            self.under_way[ending.block] = under_way
+            return
+        recorded = BlockOutcome.STOPPED if outcome is BlockOutcome.WAITING else outcome
+        turn.attempts.append(
+            EndedAttempt(ending.block, attempt, recorded, ending.error, ending.worker_pid, under_way.started_at)
+        )
 
     def _outcome(self, ending: Ending) -> BlockOutcome:
         if ending.outcome is BlockOutcome.STOPPED and self.state.ending is None:
@@ -224,13 +251,25 @@ class RunDriver:
     def _advance(self, turn: _Turn, fact: Fact) -> None:
         if self.state.status in RUN_TERMINAL:
             return
-        step = advance(self.state, fact)
+        before, step = self.state, advance(self.state, fact)
         self.state = step.run
+        if not isinstance(fact, Started):
+            turn.attempts.extend(self._left_attempts(before, fact, step.changed))
         turn.changed.update(dict.fromkeys(step.changed))
         turn.commands.extend(step.commands)
         for command in step.commands:
             if isinstance(command, Enqueue):
                 self._ready[command.block] = command.due
+
+    def _left_attempts(self, before: RunState, fact: Fact, changed: Sequence[str]) -> Iterator[EndedAttempt]:
+        """Attempts that ended without an ending of their own: those of a lost service, and of sensors between looks."""
+        ended = fact.block if isinstance(fact, Ended) else None
+        outcome, error = (LOST, LOST_ERROR) if isinstance(fact, TakenOver) else (BlockOutcome.STOPPED, None)
+        for block in changed:
+            if block == ended or not before.blocks[block].under_way or self.state.blocks[block].under_way:
+                continue
+            known = self.under_way.pop(block, UnderWay(None, None))
+            yield EndedAttempt(block, before.blocks[block].attempt, outcome, error, known.worker_pid, known.started_at)
 
     def _start_ready(self, turn: _Turn) -> list[tuple[str, Worker]]:
         started: list[tuple[str, Worker]] = []
@@ -245,7 +284,7 @@ class RunDriver:
                 break
             worker = self._worker_for(block)
             if worker is None:
-                self._ask_for_worker(block)
+                self._ask_for_workers(now)
                 break
             del self._ready[block]
             turn.workers[block] = worker.pid
@@ -281,25 +320,38 @@ class RunDriver:
             case Isolation.BLOCK:
                 return f"block-{self.run.id}-{block}-{self.state.blocks[block].attempt + 1}"
 
-    def _ask_for_worker(self, block: str) -> None:
-        wanted = min(len(self._ready), MOST_WAITERS)
-        while self._waiters < wanted:
-            self._waiters += 1
-            self._tasks.start_soon(self._wait_for_worker, self._key(block))
+    def _startable(self, now: float) -> Iterator[str]:
+        return (block for block, due in self._ready.items() if due is None or due <= now)
+
+    def _ask_for_workers(self, now: float) -> None:
+        """Wait for the workers that the first few blocks need; under isolation by block each needs one of its own."""
+        wanted = Counter(self._key(block) for block in islice(self._startable(now), MOST_WAITERS))
+        for key, count in wanted.items():
+            for _ in range(count - self._waiters[key]):
+                self._waiters[key] += 1
+                self._tasks.start_soon(self._wait_for_worker, key)
 
     async def _wait_for_worker(self, key: WorkerKey) -> None:
         try:
             worker = await self.parts.pool.acquire(key)
         finally:
-            self._waiters -= 1
+            self._waiters[key] -= 1
+            if not self._waiters[key]:
+                del self._waiters[key]
         self._offered.append((key, worker))
         self.wake()
 
     def _return_unneeded(self) -> None:
-        now = self.parts.clock.now()
-        startable = any(due is None or due <= now for due in self._ready.values())
-        if not startable or not self._within_limits():
-            self._return_offered()
+        """Give back the workers that were waited for and that no block needs any more."""
+        if not self._offered:
+            return
+        wanted: set[WorkerKey] = set()
+        if self._within_limits():
+            wanted = {self._key(block) for block in self._startable(self.parts.clock.now())}
+        for key, worker in self._offered:
+            if key not in wanted:
+                self.parts.pool.release(worker)
+        self._offered = [(key, worker) for key, worker in self._offered if key in wanted]
 
     async def _record(self, turn: _Turn) -> None:
         self._step += 1
@@ -323,7 +375,7 @@ class RunDriver:
         if not await self.parts.writer.write(step):
             raise RunLost
         if self.run.started_at is None:
-            self.run = replace(self.run, started_at=datetime.now(UTC))
+            self.run = replace(self.run, started_at=at(self.parts.clock.now()))
         self.parts.changed(self.run.id, self.state.status in RUN_TERMINAL)
 
     def _carry_out(self, commands: Sequence[Command]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,7 +20,7 @@ from headrace.domain.statuses import BlockStatus, RunStatus
 from headrace.engine.admitting import admit_runs, sweep_gates
 from headrace.engine.attempts import AttemptRunner
 from headrace.engine.clock import Clock, DatabaseClock
-from headrace.engine.driver import Parts, RunDriver, RunLost
+from headrace.engine.driver import Parts, RunDriver, RunLost, UnderWay
 from headrace.engine.lease import Lease
 from headrace.engine.listener import Listener
 from headrace.engine.log_writer import LogWriter
@@ -225,10 +225,17 @@ class Engine:
 
     async def _driver(self, run: ClaimedRun) -> RunDriver:
         pipeline = await self._pipeline(run.version)
-        state, errors = await self._recorded_state(run, pipeline)
+        rows = await self.database.fetch(QUERIES["block_states"], run.id)
         shelf = Shelf(self.database, run.id, self.work_folder / f"run-{run.id}-{run.fence}")
         attempts = AttemptRunner(run, pipeline, self.project, shelf, self.logs, self._parts.clock)
-        return RunDriver(run, state, self._parts, attempts, dict(errors))
+        errors = {row["block"]: row["error"] for row in rows if row["error"] is not None}
+        state = _recorded_state(run, pipeline, rows)
+        under_way = {
+            row["block"]: UnderWay(row["started_at"], row["worker_pid"])
+            for row in rows
+            if state.blocks[row["block"]].under_way
+        }
+        return RunDriver(run, state, self._parts, attempts, errors, under_way)
 
     async def _pipeline(self, version: str) -> Pipeline:
         if version not in self._versions:
@@ -238,13 +245,6 @@ class Engine:
             self._versions[version] = pipeline_from_json(definition)
         return self._versions[version]
 
-    async def _recorded_state(self, run: ClaimedRun, pipeline: Pipeline) -> tuple[RunState, Mapping[str, Any]]:
-        rows = await self.database.fetch(QUERIES["block_states"], run.id)
-        blocks = {row["block"]: _block_state(row) for row in rows}
-        ending = Ending(run.ending) if run.ending else None
-        errors = {row["block"]: row["error"] for row in rows if row["error"] is not None}
-        return RunState(pipeline, RunStatus(run.status), ending, blocks), errors
-
     def _running_blocks(self, pipeline: str) -> int:
         return sum(driver.running for driver in self._drivers.values() if driver.pipeline.uuid == pipeline)
 
@@ -252,6 +252,11 @@ class Engine:
         for driver in self._drivers.values():
             if driver.pipeline.uuid == pipeline:
                 driver.wake()
+
+
+def _recorded_state(run: ClaimedRun, pipeline: Pipeline, rows: Sequence[Mapping[str, Any]]) -> RunState:
+    blocks = {row["block"]: _block_state(row) for row in rows}
+    return RunState(pipeline, RunStatus(run.status), Ending(run.ending) if run.ending else None, blocks)
 
 
 def _block_state(row: Mapping[str, Any]) -> BlockState:

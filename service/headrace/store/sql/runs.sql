@@ -74,7 +74,7 @@ RETURNING r.id, r.pipeline, r.version, r.status, r.variables, r.fence, r.step, r
 
 -- name: block_states
 -- Where each block of a run stands, in the pipeline's order.
-SELECT block, status, attempt, failures, waiting, callbacks_due, due, error
+SELECT block, status, attempt, failures, waiting, callbacks_due, due, error, started_at, worker_pid
 FROM headrace.block_run WHERE run_id = $1 ORDER BY position;
 
 -- name: pipeline_version
