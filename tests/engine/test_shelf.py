@@ -58,21 +58,15 @@ async def test_small_outputs_leave_memory_and_are_found_in_the_database(database
     large = await shelf.refs(["large"])
     for number in range(10):
         block = f"b{number}"
-        shelf.put(block, [Output(0, Codec.JSON, 400, inline=inline(b"1" * 400))])
+        shelf.put(block, [Output(0, Codec.JSON, 400, inline=b"1" * 400)])
         await database.execute(
             "INSERT INTO headrace.output (run_id, block, position, attempt, codec, bytes, content) "
             "VALUES (1, $1, 0, 1, 'json', 400, $2)",
             block, b"1" * 400,
         )  # fmt: skip
     assert len(shelf._refs) <= 3
-    assert (await shelf.refs(["b0"]))["b0"][0].inline == inline(b"1" * 400)
+    assert (await shelf.refs(["b0"]))["b0"][0].inline == b"1" * 400
     assert await shelf.refs(["large"]) == large, "where files lie is never forgotten"
-
-
-def inline(content):
-    import base64
-
-    return base64.b64encode(content).decode()
 
 
 async def test_a_file_that_cannot_be_read_is_told_and_is_no_fault_of_the_database(shelf, tmp_path):

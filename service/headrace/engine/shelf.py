@@ -93,4 +93,4 @@ class Shelf:
 
 
 def _inline_bytes(refs: Sequence[OutputRef]) -> int:
-    return sum(len(ref.inline or "") for ref in refs)
+    return sum(len(ref.inline or b"") for ref in refs)
