@@ -4,31 +4,41 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from time import monotonic
+from typing import Any, TypeVar
 
 import anyio
 
+from headrace.domain.errors import HeadraceError
 from headrace.domain.pipeline import Pipeline
-from headrace.domain.statuses import RUN_TERMINAL
+from headrace.domain.statuses import RUN_TERMINAL, RunStatus
 from headrace.engine.clock import SystemClock
 from headrace.engine.creating import RunCreation
 from headrace.engine.engine import Engine, EngineSettings
 from headrace.engine.news import RunNews
-from headrace.engine.reading import UnknownRun, lines_after, output_parts, run_row, summaries, view_run
+from headrace.engine.reading import (
+    known_block,
+    lines_after,
+    output_parts,
+    run_row,
+    summaries,
+    view_run,
+)
+from headrace.engine.tables import written_tables
 from headrace.engine.testing import run_tests
-from headrace.engine.views import LogLineView, OutputView, RunSummary, RunView, TestReport
+from headrace.engine.views import LogLineView, OutputView, RunSummary, RunView, TableView, TestReport
 from headrace.engine.waiting import why
 from headrace.engine.work_folder import work_folder
 from headrace.engine.worker_environment import worker_environ
 from headrace.engine.workers import WorkerPool
 from headrace.project.reading import Project, read_pipeline, read_project
-from headrace.samples import serve_samples
 from headrace.store.database import Database, open_database, project_database
 from headrace.store.embedded import HOME_SETTING
+from headrace.store.errors import DATABASE_AWAY
 from headrace.store.queries import QUERIES
 from headrace.store.runs import keep_project
 
@@ -40,6 +50,23 @@ ENGINE_CONNECTIONS = 6
 
 VIEW_SECONDS = 0.05
 """Views of a run that changes all the time follow each other no closer than this."""
+
+AWAY_SECONDS = 30.0
+"""How long a command that only looks waits for a database that went away; one that drives runs waits on."""
+
+T = TypeVar("T")
+
+
+class OtherProject(HeadraceError):
+    """A run of another project in the same database cannot be driven from here."""
+
+    code = "other-project"
+
+
+class AlreadyEnded(HeadraceError):
+    """A run that has ended cannot be cancelled."""
+
+    code = "already-ended"
 
 
 @dataclass
@@ -82,23 +109,32 @@ class Headrace:
 
     async def retry(self, run: int, *, from_block: str | None = None, latest: bool = False) -> int:
         """A new run that keeps what run `run` completed; of the same pinned pipeline, or of its `latest` files."""
-        row = await run_row(self.database, run)
+        row = await self._own(run)
         newest = self.pipeline(row["pipeline"]) if latest else None
         again = await self._creation.retry(run, newest, from_block=from_block)
         await self._drive(again)
         return again
 
     async def cancel(self, run: int) -> None:
-        """Ask for a run's cancel. A run that no service drives is taken and ended here, where we drive."""
-        row = await self.database.fetchrow(QUERIES["request_cancel"], run)
-        if row is None:
-            raise UnknownRun(f"There is no run {run}.", remedy="`headrace runs` lists the runs there are.")
-        if row["asked"] and not row["driven"]:
+        """Ask for a run's cancel. Where we drive, a run that no service drives, now or later, is ended here.
+
+        Raises UnknownRun, OtherProject, and AlreadyEnded unless it was cancelled.
+        """
+        await self._patiently(self._own, run)
+        row = await self._patiently(self.database.fetchrow, QUERIES["request_cancel"], run)
+        if row["asked"]:
             await self._drive(run)
-            return
-        if self.engine is not None:
-            self.engine.wake()
-        await self.database.waker.wake()
+        elif row["status"] != RunStatus.CANCELLED:
+            raise AlreadyEnded(f"Run {run} has ended already: it is {row['status']}.")
+
+    async def _own(self, run: int) -> Mapping[str, Any]:
+        row = await run_row(self.database, run)
+        if row["project_id"] != self.project_id:
+            raise OtherProject(
+                f"Run {run} is of the project in {row['project_path']}.",
+                remedy=f"Name that project: -p {row['project_path']}.",
+            )
+        return row
 
     async def resume(self) -> list[int]:
         """Take up every run of the project that has not ended; their ids."""
@@ -119,7 +155,7 @@ class Headrace:
         """Wait until a run has ended, whoever drives it."""
         ended = self._ended.setdefault(run, asyncio.Event())
         try:
-            while (await run_row(self.database, run))["status"] not in RUN_TERMINAL:
+            while (await self._patiently(run_row, self.database, run))["status"] not in RUN_TERMINAL:
                 with anyio.move_on_after(LOOK_SECONDS):
                     await ended.wait()
         finally:
@@ -132,7 +168,7 @@ class Headrace:
         seen: RunView | None = None
         while True:
             changed.clear()
-            view = await view_run(self.database, run)
+            view = await self._patiently(view_run, self.database, run)
             if view != seen:
                 yield view
                 seen = view
@@ -169,19 +205,37 @@ class Headrace:
 
     async def logs(self, run: int, block: str | None = None, *, follow: bool = False) -> AsyncIterator[LogLineView]:
         """A run's log lines in order; with `follow` until the run has ended."""
+        if block is not None:
+            await known_block(self.database, run, block)
         after = 0
         while True:
-            ended = (await run_row(self.database, run))["status"] in RUN_TERMINAL
-            async for found, line in lines_after(self.database, run, block, after):
-                after = found
-                yield line
-            if ended or not follow:
+            row = await self._patiently(run_row, self.database, run)
+            while page := await self._patiently(lines_after, self.database, run, block, after):
+                for _, line in page:
+                    yield line
+                after = page[-1][0]
+            if row["status"] in RUN_TERMINAL or not follow:
                 return
             await anyio.sleep(LOOK_SECONDS)
+
+    async def tables(self, run: int) -> list[TableView]:
+        """The tables that a run's blocks wrote, as far as its log and its SQL blocks tell."""
+        return await self._patiently(written_tables, self.database, run)
 
     async def output_parts(self, run: int, block: str, index: int = 0) -> tuple[OutputView, AsyncIterator[bytes]]:
         """An output's facts, and its bytes part by part."""
         return await output_parts(self.database, run, block, index)
+
+    async def _patiently(self, look: Callable[..., Awaitable[T]], *given: Any) -> T:
+        """Look at the database, again and again while it is away: the run goes on meanwhile, or comes back with it."""
+        since = monotonic()
+        while True:
+            try:
+                return await look(*given)
+            except DATABASE_AWAY:
+                if self.engine is None and monotonic() - since > AWAY_SECONDS:
+                    raise
+            await anyio.sleep(LOOK_SECONDS)
 
     async def test(self, pipeline: str) -> list[TestReport]:
         """Run each block's tests on its newest stored outputs."""
@@ -227,6 +281,8 @@ async def _start_engine(
     stack: AsyncExitStack, headrace: Headrace, *, claim_all: bool, settings: EngineSettings | None, spares: int
 ) -> None:
     database, project = headrace.database, headrace.project
+    from headrace.samples import serve_samples  # brings aiohttp, which whoever only looks need not wait for
+
     extra = {"HEADRACE_SAMPLES_URL": await stack.enter_async_context(serve_samples())}
     if "POSTGRES_HOST" not in project.environ and database.address.kind == "embedded":
         extra |= await project_database(database, project.root)

@@ -10,8 +10,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from headrace.engine.creating import NoStoredOutput, StillRunning, UnknownBlock
-from headrace.engine.reading import UnknownOutput, UnknownRun
+from headrace.engine.creating import NoStoredOutput, StillRunning
+from headrace.engine.reading import UnknownBlock, UnknownRun
 from headrace.engine.views import RunView
 from headrace.service import Headrace, open_headrace
 
@@ -297,7 +297,7 @@ async def test_asking_for_what_is_not_there_is_told_by_name(root, database_url):
         view = await run(headrace, "one")
         with pytest.raises(UnknownRun, match="999"):
             await headrace.show(999)
-        with pytest.raises(UnknownOutput, match="nowhere"):
+        with pytest.raises(UnknownBlock, match="nowhere"):
             await headrace.output_parts(view.id, "nowhere")
 
 

@@ -19,7 +19,7 @@ from headrace.domain.pipeline import (
     topological_order,
 )
 from headrace.domain.retry import RetryPolicy
-from headrace.project.faults import NoProject, ProjectFault, Severity
+from headrace.project.faults import NoProject, ProjectFault, Severity, UnknownPipeline
 from headrace.project.graph import find_cycle
 from headrace.project.reading import Project, read_pipeline, read_project
 from headrace.project.versions import pipeline_hash
@@ -261,7 +261,7 @@ def test_one_broken_pipeline_hides_no_other_and_is_still_listed(root):
 def test_a_pipeline_that_is_not_there_is_told_with_those_that_are(root):
     write_pipeline(root, "good", {"x": ()})
     for uuid in ("bad", "../shop/pipelines/good", ""):
-        with pytest.raises(ProjectFault, match="Pipelines here: good"):
+        with pytest.raises(UnknownPipeline, match="Pipelines here: good"):
             read_pipeline(read_project(root, {}), uuid)
 
 

@@ -9,18 +9,15 @@ from typing import Any
 from headrace.domain.errors import HeadraceError
 from headrace.domain.pipeline import Pipeline, pipeline_to_json, restricted, topological_order
 from headrace.domain.statuses import BlockStatus, RunStatus
-from headrace.engine.reading import pinned_pipeline, run_row
+from headrace.domain.suggesting import suggestion
+from headrace.engine.reading import UnknownBlock, pinned_pipeline, run_row
 from headrace.project.gates import run_gates
 from headrace.project.versions import pipeline_hash
 from headrace.store.database import Database
 from headrace.store.queries import QUERIES
 from headrace.store.runs import NewRun, create_run
 
-
-class UnknownBlock(HeadraceError):
-    """The pipeline has no block of this uuid."""
-
-    code = "unknown-block"
+__all__ = ["NoStoredOutput", "RunCreation", "StillRunning", "UnknownBlock", "require_block"]
 
 
 class NoStoredOutput(HeadraceError):
@@ -51,7 +48,7 @@ class RunCreation:
         self, pipeline: Pipeline, block: str, variables: Mapping[str, Any], *, with_upstream: bool
     ) -> int:
         """A run of one block: on the newest stored outputs above it, or (`with_upstream`) after all blocks above it."""
-        _known(pipeline, block)
+        require_block(pipeline, block)
         if with_upstream:
             part = restricted(pipeline, pipeline.ancestors(block) | {block})
             return await self._create(part, variables, kept={})
@@ -64,7 +61,7 @@ class RunCreation:
         if missing:
             raise NoStoredOutput(
                 f"Block {block} needs the output of {', '.join(missing)}, which has never completed.",
-                remedy=f"Run it with --block {block} --upstream.",
+                remedy=f"Run the blocks above it too: --block {block} --upstream.",
             )
         return await self._create(restricted(pipeline, {block, *above}), variables, kept=kept)
 
@@ -116,15 +113,17 @@ def _again(pipeline: Pipeline, kept: Mapping[str, int], from_block: str | None) 
     """The blocks that a retry runs again: those that had not completed, and all below; every one if all had."""
     again = {uuid for uuid in pipeline.by_uuid if uuid not in kept}
     if from_block is not None:
-        _known(pipeline, from_block)
+        require_block(pipeline, from_block)
         again.add(from_block)
     for uuid in tuple(again):
         again |= pipeline.descendants(uuid)
     return again or set(pipeline.by_uuid)
 
 
-def _known(pipeline: Pipeline, block: str) -> None:
+def require_block(pipeline: Pipeline, block: str) -> None:
+    """Raise UnknownBlock where a pipeline has no block of this uuid."""
     if block not in pipeline.by_uuid:
         raise UnknownBlock(
-            f"Pipeline {pipeline.uuid} has no block {block}.", remedy=f"It has: {', '.join(pipeline.by_uuid)}."
+            f"Pipeline {pipeline.uuid} has no block {block}.",
+            remedy=suggestion(block, pipeline.by_uuid, "Its blocks"),
         )

@@ -38,7 +38,7 @@ def wait_reason(pipeline: Pipeline, uuid: str, state: BlockState) -> str | None:
         return f"the sensor has seen nothing yet; it looks again at {_time(state.due)}"
     if state.due is not None:
         most = pipeline.by_uuid[uuid].retry.count
-        return f"failed {state.failures} times; retry {state.failures} of {most} at {_time(state.due)}"
+        return f"attempt {state.attempt} failed; retry {state.failures} of {most} at {_time(state.due)}"
     limits = pipeline.limits
     if limits.per_run is not None or limits.per_pipeline is not None:
         return f"waiting for a free worker under the limits of pipeline {pipeline.uuid} ({_limits_told(pipeline)})"

@@ -8,6 +8,7 @@ from typing import Any
 from headrace.domain.errors import HeadraceError
 from headrace.domain.pipeline import Pipeline, pipeline_from_json, topological_order
 from headrace.domain.statuses import BlockStatus
+from headrace.domain.suggesting import suggestion
 from headrace.engine.views import BlockRunView, LogLineView, OutputView, RunSummary, RunView
 from headrace.store.database import Database
 from headrace.store.logs import log_lines
@@ -19,6 +20,12 @@ class UnknownRun(HeadraceError):
     """There is no run with this id."""
 
     code = "unknown-run"
+
+
+class UnknownBlock(HeadraceError):
+    """The pipeline, or the run, has no block of this uuid."""
+
+    code = "unknown-block"
 
 
 class UnknownOutput(HeadraceError):
@@ -66,7 +73,7 @@ def _run_wait(row: Mapping[str, Any]) -> str | None:
         return f"waiting for a place under a limit: `headrace why {row['id']}` tells who holds it"
     if row["status"] == "initial":
         return "waiting for a service to claim it"
-    if row["status"] == "running" and row["owner"] is None:
+    if row["status"] == "running" and not row["driven"]:
         return "its service stopped; waiting for another one to take it over (`headrace resume`)"
     return None
 
@@ -121,6 +128,7 @@ async def summaries(
             created_at=row["created_at"],
             started_at=row["started_at"],
             finished_at=row["finished_at"],
+            reason=row["reason"] or _run_wait(row),
             blocks_done=row["done"],
             blocks_total=row["total"],
         )
@@ -128,49 +136,66 @@ async def summaries(
     ]
 
 
-async def lines_after(
-    database: Database, run: int, block: str | None, after: int
-) -> AsyncIterator[tuple[int, LogLineView]]:
-    """Every line that is stored now beyond id `after`, with its id, page by page."""
-    while True:
-        page = await log_lines(database, run, after=after, block=block)
-        for row in page:
-            after = row["id"]
-            yield (
-                after,
-                LogLineView(
-                    block=row["block"],
-                    attempt=row["attempt"],
-                    seq=row["seq"],
-                    at=row["at"],
-                    stream=row["stream"],
-                    level=row["level"],
-                    text=row["text"],
-                ),
-            )
-        if not page:
-            return
+async def known_block(database: Database, run: int, block: str) -> None:
+    """Raise UnknownRun, or UnknownBlock where a run's pipeline has no block, conditional or callback of this uuid."""
+    pipeline = await pinned_pipeline(database, (await run_row(database, run))["version"])
+    known = {one.uuid for one in (*pipeline.blocks, *pipeline.conditionals, *pipeline.callbacks)}
+    if block not in known:
+        raise UnknownBlock(
+            f"Run {run} of {pipeline.uuid} has no block {block}.",
+            remedy=suggestion(block, pipeline.by_uuid, "Its blocks"),
+        )
+
+
+async def lines_after(database: Database, run: int, block: str | None, after: int) -> list[tuple[int, LogLineView]]:
+    """The next page of the lines that are stored beyond id `after`, each with its id; empty after the last one."""
+    return [
+        (
+            row["id"],
+            LogLineView(
+                block=row["block"],
+                attempt=row["attempt"],
+                seq=row["seq"],
+                at=row["at"],
+                stream=row["stream"],
+                level=row["level"],
+                text=row["text"],
+            ),
+        )
+        for row in await log_lines(database, run, after=after, block=block)
+    ]
 
 
 async def output_parts(database: Database, run: int, block: str, index: int) -> tuple[OutputView, AsyncIterator[bytes]]:
     """An output's facts, and its bytes in parts. Raises UnknownRun or UnknownOutput."""
-    await run_row(database, run)
     row = await database.fetchrow(QUERIES["output"], run, block, index)
     if row is None:
-        raise UnknownOutput(
-            f"Run {run} has no output {index} of block {block}.",
-            remedy=f"`headrace show {run}` lists its blocks and how many outputs each has.",
-        )
+        raise await _unknown_output(database, run, block, index)
     view = OutputView(
         run=run,
         block=block,
         index=index,
+        outputs=row["outputs"],
         codec=row["codec"],
         bytes=row["bytes"],
         rows=row["rows"],
         preview=row["preview"],
     )
     return view, (blob_parts(database, row["blob"]) if row["blob"] else _one(row["content"]))
+
+
+async def _unknown_output(database: Database, run: int, block: str, index: int) -> HeadraceError:
+    await known_block(database, run, block)
+    rows = {row["block"]: row for row in await database.fetch(QUERIES["block_runs"], run)}
+    if block not in rows or not rows[block]["outputs"]:
+        status = rows[block]["status"] if block in rows else "not part of the run"
+        return UnknownOutput(
+            f"Block {block} of run {run} has no output: it is {status}.", remedy=f"See why: `headrace show {run}`."
+        )
+    last = rows[block]["outputs"] - 1
+    return UnknownOutput(
+        f"Block {block} of run {run} has no output {index}.", remedy=f"Its outputs are numbered from 0 to {last}."
+    )
 
 
 async def _one(content: bytes) -> AsyncIterator[bytes]:

@@ -13,13 +13,13 @@ from headrace.engine.views import TestReport
 from headrace.engine.workers import LogLine, WorkerKey, WorkerPool
 from headrace.store.database import Database
 from headrace.store.queries import QUERIES
-from headrace.worker.protocol import Mode, OutputRef
+from headrace.worker.protocol import Failure, Mode, OutputRef
 
 
 async def run_tests(
     database: Database, pool: WorkerPool, pipeline: Pipeline, project: Path, project_id: int, folder: Path
 ) -> list[TestReport]:
-    """A report for each Python block of the pipeline that has completed before; blocks without output are told so."""
+    """A report for each Python block of the pipeline; for one that has never completed there is nothing to test."""
     blocks = [block for block in pipeline.blocks if block.language is BlockLanguage.PYTHON]
     rows = await database.fetch(
         QUERIES["last_completed_block_runs"], project_id, pipeline.uuid, [block.uuid for block in blocks]
@@ -29,20 +29,26 @@ async def run_tests(
     reports = []
     for block in blocks:
         if block.uuid not in newest:
-            reports.append(TestReport(block=block.uuid, passed=0, failed=0, failure="never completed: nothing to test"))
+            reports.append(TestReport(block=block.uuid, run=None, passed=0, failed=0, failure=None))
             continue
         shelf = Shelf(database, newest[block.uuid], folder / f"test-{block.uuid.replace('/', '-')}")
         shelf.open()
         try:
             refs = (await shelf.refs([block.uuid]))[block.uuid]
-            reports.append(await _report(pool, key, block, pipeline, project, refs))
+            reports.append(await _report(pool, key, block, pipeline, project, newest[block.uuid], refs))
         finally:
             shelf.close()
     return reports
 
 
 async def _report(
-    pool: WorkerPool, key: WorkerKey, block: Block, pipeline: Pipeline, project: Path, refs: tuple[OutputRef, ...]
+    pool: WorkerPool,
+    key: WorkerKey,
+    block: Block,
+    pipeline: Pipeline,
+    project: Path,
+    run: int,
+    refs: tuple[OutputRef, ...],
 ) -> TestReport:
     now = datetime.now(UTC)
     call = block_call(
@@ -61,8 +67,14 @@ async def _report(
         result = await worker.call(call, on_log=_unheard, timeout=block.timeout)
     finally:
         pool.release(worker)
-    failure = result.failure.message if result.failure else None
-    return TestReport(block=block.uuid, passed=result.tests_passed, failed=result.tests_failed, failure=failure)
+    return TestReport(block.uuid, run, result.tests_passed, result.tests_failed, _told(result.failure))
+
+
+def _told(failure: Failure | None) -> str | None:
+    """What the failed tests said; the traceback of whatever else was raised."""
+    if failure is None:
+        return None
+    return failure.message if failure.kind == "test" else failure.text.strip() or failure.message
 
 
 def _unheard(line: LogLine) -> None:

@@ -46,7 +46,7 @@ class RunView:
 
 @dataclass(frozen=True, slots=True)
 class RunSummary:
-    """One line of a list of runs."""
+    """One line of a list of runs. `reason` tells why it ended as it did, or what it waits for."""
 
     id: int
     pipeline: str
@@ -54,6 +54,7 @@ class RunSummary:
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
+    reason: str | None
     blocks_done: int
     blocks_total: int
 
@@ -73,11 +74,12 @@ class LogLineView:
 
 @dataclass(frozen=True, slots=True)
 class OutputView:
-    """The facts of one output; `preview` is JSON: its first rows and types, or its text."""
+    """The facts of one of a block's `outputs`; `preview` is JSON: its first rows and types, or its text."""
 
     run: int
     block: str
     index: int
+    outputs: int
     codec: str
     bytes: int
     rows: int | None
@@ -86,11 +88,26 @@ class OutputView:
 
 @dataclass(frozen=True, slots=True)
 class TestReport:
-    """What a block's tests said of its newest stored outputs."""
+    """What a block's tests said of its outputs of run `run`; None where it has never completed."""
 
     __test__ = False
 
     block: str
+    run: int | None
     passed: int
     failed: int
     failure: str | None
+
+    @property
+    def is_bad(self) -> bool:
+        """Whether a test failed, or the tests could not be run."""
+        return self.run is not None and self.failure is not None
+
+
+@dataclass(frozen=True, slots=True)
+class TableView:
+    """A table that a run's block wrote; `profile` names the connection it used, where its source tells one."""
+
+    block: str
+    table: str
+    profile: str | None

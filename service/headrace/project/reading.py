@@ -16,11 +16,12 @@ from headrace.blocks.templating import TemplateError, UnsetVariable, render
 from headrace.domain.limits import RunLimits
 from headrace.domain.pipeline import Isolation, Limits, Pipeline
 from headrace.domain.retry import RetryPolicy
+from headrace.domain.suggesting import suggestion
 from headrace.project import policies
 from headrace.project.blocks import FaultList
 from headrace.project.building import Defaults, Reading, build_pipeline
 from headrace.project.dotenv import read_dotenv
-from headrace.project.faults import Fault, NoProject, ProjectFault, errors_of
+from headrace.project.faults import Fault, NoProject, ProjectFault, UnknownPipeline, errors_of
 from headrace.project.files import UnreadableFile, inside, read_text
 
 SETTINGS = "metadata.yaml"
@@ -64,12 +65,12 @@ def read_project(root: Path, environ: Mapping[str, str] = os.environ) -> Project
 
 
 def read_pipeline(project: Project, uuid: str) -> Pipeline:
-    """A pipeline as its files are now, its sources pinned. Raises ProjectFault with all errors."""
+    """A pipeline as its files are now, its sources pinned. Raises UnknownPipeline, or ProjectFault with all errors."""
     known = pipeline_uuids(project.root)
     if uuid not in known:
-        listed = ", ".join(known) or "none"
-        told, remedy = f"There is no pipeline {uuid}.", f"Pipelines here: {listed}."
-        raise ProjectFault(f"Pipeline {uuid}", [Fault(f"pipelines/{uuid}/metadata.yaml", None, "uuid", told, remedy)])
+        raise UnknownPipeline(
+            f"There is no pipeline {uuid} in {project.root}.", remedy=suggestion(uuid, known, "Pipelines here")
+        )
     found = _pipeline_or_errors(build_pipeline(project.root, uuid, project.defaults))
     if isinstance(found, Pipeline):
         return found

@@ -108,6 +108,10 @@ class Attachment:
             f"?host={quote(self.host, safe='/')}&port={self.port}"
         )
 
+    def keep_for(self, seconds: float) -> None:
+        """Let the server stay up for so long from now, an hour at most, even when nobody holds it any more."""
+        self.connection.send(keeper.stay_request(seconds))
+
     def close(self) -> None:
         """Let go of the server; it stops soon unless others hold it."""
         self.connection.close()

@@ -1,9 +1,9 @@
 """The keeper: a small process that runs Postgres on one data folder for as long as somebody holds a connection to it.
 
 Clients connect to `keeper.sock` in the private runtime folder and get lines of JSON: `ready` with the server's address,
-again after each restart, or `error`. When the last client is gone (kill -9 included), Postgres is stopped. This module
-runs without site-packages, so it and `server.py` import the standard library only and stay small; `embedded.py` imports
-their names to speak the same protocol.
+again after each restart, or `error`. A client may ask that the server stays up for a while without any. When the last
+client is gone (kill -9 included), Postgres is stopped. This module runs without site-packages, so it and `server.py`
+import the standard library only and stay small; `embedded.py` imports their names to speak the same protocol.
 """
 
 from __future__ import annotations
@@ -23,10 +23,17 @@ CONTROL_SOCKET = "keeper.sock"
 LOG_LIMIT = 8_000_000  # bytes; a longer server log is set aside when the keeper starts
 
 _FIRST_CLIENT_SECONDS = 15.0
+_LONGEST_STAY_SECONDS = 3600.0
+_STAY = b"stay "
 _POLL_SECONDS = 0.005
 _ADOPTED_POLL_SECONDS = 0.2
 _START_SECONDS = 120.0  # crash recovery after a kill may take long
 _FAILED_STARTS = 6
+
+
+def stay_request(seconds: float) -> bytes:
+    """Return the line by which a client asks that the server stays up for so long from now."""
+    return _STAY + str(int(seconds)).encode() + b"\n"
 
 
 class Keeper:
@@ -42,6 +49,7 @@ class Keeper:
         self.failed_starts = 0
         self.announcement: bytes | None = None
         self.leave_at = time.monotonic() + _FIRST_CLIENT_SECONDS
+        self.stay_until = 0.0
         self.begin_at = 0.0  # when to start the server next; after failures it lies ahead
         self.give_up_at = 0.0
 
@@ -91,7 +99,10 @@ class Keeper:
                 key.data()
 
     def _abandoned(self) -> bool:
-        return not self.clients and time.monotonic() >= self.leave_at
+        return not self.clients and time.monotonic() >= self._leave_at()
+
+    def _leave_at(self) -> float:
+        return max(self.leave_at, self.stay_until)
 
     def _tend(self) -> None:
         """Move the server one step: start it, see it ready, or see it gone."""
@@ -123,7 +134,7 @@ class Keeper:
 
     def _pause(self) -> float | None:
         now = time.monotonic()
-        waits = [] if self.clients else [self.leave_at - now]
+        waits = [] if self.clients else [self._leave_at() - now]
         if self.server.pid is None:
             waits.append(self.begin_at - now)
         elif self.announcement is None:
@@ -149,6 +160,8 @@ class Keeper:
             said = b""
         if not said:
             self._part(client)
+        elif said.startswith(_STAY) and (seconds := said.splitlines()[0][len(_STAY) :]).isdigit():
+            self.stay_until = time.monotonic() + min(float(seconds), _LONGEST_STAY_SECONDS)
 
     def _part(self, client: socket.socket) -> None:
         if client not in self.clients:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from rich.text import Text
+
 GLYPHS = {
     "initial": ("·", "dim"),
     "queued": ("◌", "yellow"),
@@ -17,10 +19,20 @@ GLYPHS = {
 """Status to glyph and style."""
 
 
-def status_text(status: str) -> str:
-    """A status with its glyph, as rich markup."""
-    glyph, style = GLYPHS[status]
-    return f"[{style}]{glyph} {status}[/]"
+def glyph(status: str) -> Text:
+    """A status as one character."""
+    return Text(*GLYPHS[status])
+
+
+def status_text(status: str) -> Text:
+    """A status with its glyph."""
+    sign, style = GLYPHS[status]
+    return Text(f"{sign} {words(status)}", style)
+
+
+def words(status: str) -> str:
+    """A status as it is said."""
+    return status.replace("_", " ")
 
 
 def duration(start: datetime | None, end: datetime | None) -> str:
@@ -28,11 +40,11 @@ def duration(start: datetime | None, end: datetime | None) -> str:
     if start is None:
         return ""
     seconds = ((end or datetime.now(UTC)) - start).total_seconds()
-    if seconds < 1:
+    if seconds < 0.9995:
         return f"{max(seconds, 0) * 1000:.0f} ms"
-    if seconds < 60:
+    if seconds < 59.95:
         return f"{seconds:.1f} s"
-    minutes, rest = divmod(int(seconds), 60)
+    minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
@@ -44,3 +56,13 @@ def moment(at: datetime | None) -> str:
 def counted(number: int, noun: str) -> str:
     """A number with its noun."""
     return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
+def size(count: int) -> str:
+    """A number of bytes in a unit that fits."""
+    value = float(count)
+    for unit in ("bytes", "kB", "MB"):
+        if value < 999.5:
+            return counted(count, "byte") if unit == "bytes" else f"{value:.3g} {unit}"
+        value /= 1000
+    return f"{value:.3g} GB"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import traceback
+from dataclasses import replace
 
 from headrace.blocks import calling
 from headrace.domain.errors import HeadraceError
@@ -23,8 +24,11 @@ KINDS = {
 
 
 def failed(call: Call, error: BaseException) -> Result:
-    """The Result of a call that raised."""
-    return Result(call.id, Outcome.FAILED, failure=failure_of(error, call))
+    """The Result of a call that raised; with the counts of its tests, where some of them failed."""
+    result = Result(call.id, Outcome.FAILED, failure=failure_of(error, call))
+    if not isinstance(error, calling.BlockTestsFailed):
+        return result
+    return replace(result, tests_passed=error.report.passed, tests_failed=error.report.failed)
 
 
 def failure_of(error: BaseException, call: Call) -> Failure:

@@ -1,13 +1,14 @@
 """Write a stored output to standard output in a form for people or for other programs.
 
-`python -m headrace.worker.render --codec arrow --format csv FILE`. It is a program of its own because reading a pickled
-output runs code, which must not happen in the service or in the command line's process.
+`python -m headrace.worker.render --codec arrow --format csv --project FOLDER FILE`. It is a program of its own because
+reading a pickled output runs code, which must not happen in the service or in the command line's process.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, BinaryIO
@@ -15,6 +16,7 @@ from typing import Any, BinaryIO
 import pandas as pd
 
 from headrace.domain.errors import HeadraceError
+from headrace.worker.binding import Binding
 from headrace.worker.codec import decode_output
 from headrace.worker.protocol import Codec, OutputRef
 
@@ -28,11 +30,17 @@ class NotTabular(HeadraceError):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Render one output; 0 when written, 2 when it cannot be read or has no such form."""
     asked = _parser().parse_args(arguments)
+    if asked.project:
+        Binding().bind(asked.project)  # a pickled value may be of a class that the project defines
     try:
         value = decode_output(OutputRef(Codec(asked.codec), path=asked.file))
         FORMATS[asked.format](_limited(value, asked.rows), sys.stdout.buffer)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader has seen enough
     except HeadraceError as error:
-        sys.stderr.write(f"{error}\n")
+        remedy = f"\n→ {error.remedy}" if error.remedy else ""
+        sys.stderr.write(f"error[{error.code}]: {error.message}{remedy}\n")
         return 2
     return 0
 
@@ -42,6 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("file")
     parser.add_argument("--codec", required=True, choices=[codec.value for codec in Codec])
     parser.add_argument("--format", default="table", choices=sorted(FORMATS))
+    parser.add_argument("--project", default="")
     parser.add_argument("--rows", type=int, default=None)
     return parser
 
@@ -54,7 +63,7 @@ def _frame(value: Any, form: str) -> pd.DataFrame:
     if isinstance(value, pd.Series):
         return value.to_frame(name=value.name if value.name is not None else "value")
     if not isinstance(value, pd.DataFrame):
-        raise NotTabular(f"a {type(value).__qualname__} has no {form} form.", remedy="Ask for table or json.")
+        raise NotTabular(f"A {type(value).__qualname__} has no {form} form.", remedy="Ask for table or json.")
     return value
 
 

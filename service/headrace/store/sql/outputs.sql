@@ -17,8 +17,9 @@ SELECT block, position, codec, bytes, rows FROM headrace.output
 WHERE run_id = $1 AND block = $2 ORDER BY position;
 
 -- name: output
--- One output with its preview.
-SELECT * FROM headrace.output WHERE run_id = $1 AND block = $2 AND position = $3;
+-- One output with its preview, and how many outputs its block has.
+SELECT o.*, (SELECT count(*) FROM headrace.output AS a WHERE a.run_id = $1 AND a.block = $2) AS outputs
+FROM headrace.output AS o WHERE o.run_id = $1 AND o.block = $2 AND o.position = $3;
 
 -- name: part
 -- One part of a blob; no row after the last one.

@@ -197,8 +197,9 @@ SELECT EXISTS (SELECT FROM asked) AS asked, r.status, r.owner,
 FROM headrace.run AS r WHERE r.id = $1;
 
 -- name: run
--- One run.
-SELECT r.*, p.path AS project_path
+-- One run, and whether a live service drives it.
+SELECT r.*, p.path AS project_path,
+       EXISTS (SELECT FROM headrace.service AS s WHERE s.id = r.owner AND s.lease_until > now()) AS driven
 FROM headrace.run AS r JOIN headrace.project AS p ON p.id = r.project_id WHERE r.id = $1;
 
 -- name: block_runs
@@ -213,7 +214,8 @@ WHERE b.run_id = $1 ORDER BY b.position;
 
 -- name: newest_runs
 -- A page of runs of some projects, newest first, before an id.
-SELECT r.id, r.pipeline, r.status, r.created_at, r.started_at, r.finished_at, c.done, c.total
+SELECT r.id, r.pipeline, r.status, r.reason, r.parked_on, r.created_at, r.started_at, r.finished_at, c.done, c.total,
+       EXISTS (SELECT FROM headrace.service AS s WHERE s.id = r.owner AND s.lease_until > now()) AS driven
 FROM headrace.run AS r
 CROSS JOIN LATERAL (
     SELECT count(*) AS total,
