@@ -76,5 +76,5 @@ async def test_a_block_that_is_to_be_tried_again_says_when(root, database_url):
     write_pipeline(root, "again", {"a": (), "b": ("a",)}, {"a": FAILS}, options=retry)
     async with opened(root, database_url) as headrace:
         said = await reasons(headrace, "again")
-    assert said[-1]["a"].startswith("failed 1 times; retry 1 of 1 at 20")
+    assert said[-1]["a"].startswith("attempt 1 failed; retry 1 of 1 at 20")
     assert said[-1]["b"] == "waiting for a"
