@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import traceback
-from dataclasses import replace
 
 from headrace.blocks import calling
 from headrace.domain.errors import HeadraceError
@@ -25,10 +24,9 @@ KINDS = {
 
 def failed(call: Call, error: BaseException) -> Result:
     """The Result of a call that raised; with the counts of its tests, where some of them failed."""
-    result = Result(call.id, Outcome.FAILED, failure=failure_of(error, call))
-    if not isinstance(error, calling.BlockTestsFailed):
-        return result
-    return replace(result, tests_passed=error.report.passed, tests_failed=error.report.failed)
+    report = error.report if isinstance(error, calling.BlockTestsFailed) else calling.TestsReport(0)
+    failure = failure_of(error, call)
+    return Result(call.id, Outcome.FAILED, failure=failure, tests_passed=report.passed, tests_failed=report.failed)
 
 
 def failure_of(error: BaseException, call: Call) -> Failure:
