@@ -29,10 +29,15 @@ def call_of(project: Path, source: str, *, block: str = "b", **fields: Any) -> C
     text = dedent(source)
     if "@" not in text:
         text = "@data_loader\n" + text
-    known: dict[str, Any] = {"mode": Mode.RUN, "output_folder": str(project), **fields}
+    known: dict[str, Any] = {
+        "mode": Mode.RUN,
+        "language": "python",
+        "code": CodeRef(block, str(project / f"{block}.py"), text),
+        "output_folder": str(project),
+        **fields,
+    }
     return Call(
-        id=next(_NUMBERS), project=str(project), pipeline="p", block=block, block_type="data_loader",
-        language="python", code=CodeRef(block, str(project / f"{block}.py"), text), **known,
+        id=next(_NUMBERS), project=str(project), pipeline="p", block=block, block_type="data_loader", **known
     )  # fmt: skip
 
 

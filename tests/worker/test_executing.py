@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+import yaml
 from headrace.engine.workers import WorkerPool
-from headrace.worker.protocol import Failure, Input, Mode, Outcome, OutputRef
+from headrace.worker.protocol import CodeRef, Failure, Input, Mode, Outcome, OutputRef
 
 from tests.support.workers import Runs, make_pool, value_of
 
@@ -77,9 +78,39 @@ async def test_a_syntax_error_tells_file_and_line(run: Runs, tmp_path: Path) -> 
     assert f'File "{tmp_path / "b.py"}", line 3' in failure.text
 
 
-async def test_a_condition_that_cannot_be_read_counts_as_false_and_is_logged(run: Runs, tmp_path: Path) -> None:
-    from headrace.worker.protocol import CodeRef
+def write_profile_of_nothing(folder: Path) -> None:
+    settings = {"POSTGRES_HOST": "127.0.0.1", "POSTGRES_PORT": 1, "POSTGRES_DBNAME": "d", "POSTGRES_USER": "u"}
+    (folder / "io_config.yaml").write_text(yaml.safe_dump({"default": settings}))
 
+
+async def test_a_fault_in_a_sql_block_tells_file_and_line(run: Runs, tmp_path: Path) -> None:
+    write_profile_of_nothing(tmp_path)
+    source = "SELECT 1,\n  {{ block_output('nobody') }} -- @"
+    failure = await failure_of(run, source, language="sql", code=CodeRef("b", "/p/b.sql", source))
+    assert (failure.traceback[-1].file, failure.traceback[-1].line) == ("/p/b.sql", 2)
+    assert 'File "/p/b.sql", line 2' in failure.text
+    assert "nobody" in failure.text
+
+
+async def test_a_fault_of_a_connector_ends_at_the_users_line(run: Runs, tmp_path: Path) -> None:
+    write_profile_of_nothing(tmp_path)
+    failure = await failure_of(
+        run,
+        """
+        from headrace.io import ConfigFileLoader, Postgres
+        @data_loader
+        def f():
+            with Postgres.with_config(ConfigFileLoader()) as loader:
+                return loader.load("SELECT 1")
+        """,
+    )
+    assert failure.type == "ConnectionRefused"
+    assert [(frame.line, frame.function) for frame in failure.traceback] == [(5, "f")]
+    assert "futures" not in failure.text
+    assert "asyncpg" not in failure.text
+
+
+async def test_a_condition_that_cannot_be_read_counts_as_false_and_is_logged(run: Runs, tmp_path: Path) -> None:
     conditions = (CodeRef("only", str(tmp_path / "only.py"), "@condition\ndef c(:\n"),)
     result = await run("def f(): return 1", conditions=conditions)
     assert result.outcome is Outcome.CONDITION_FALSE

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import os
+import sysconfig
 import traceback
 from collections.abc import Iterable
 
+from headrace.domain.errors import HeadraceError
+
 OURS = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "")
-_ASYNCIO = os.path.join(os.path.dirname(asyncio.__file__), "")
+_WAITING = tuple(os.path.join(os.path.dirname(str(module.__file__)), "") for module in (asyncio, concurrent.futures))
+_LIBRARIES = tuple({os.path.join(sysconfig.get_path(name), "") for name in ("stdlib", "purelib", "platlib")})
 
 
 def user_frames(error: BaseException, own_root: str = OURS) -> list[tuple[str, int, str, str]]:
@@ -24,10 +29,29 @@ def user_frames(error: BaseException, own_root: str = OURS) -> list[tuple[str, i
 
 
 def format_without_ours(error: BaseException, own_root: str = OURS) -> str:
-    """The traceback as Python prints it, with none of Headrace's own frames in it nor in its causes."""
+    """The traceback as Python prints it, with none of Headrace's own frames in it nor in its causes.
+
+    What a library raised within Headrace is left out: the error that Headrace made of it says the same.
+    """
     told = traceback.TracebackException.from_exception(error)
     _strip(told, own_root, set())
+    _leave_out_sources(told, error)
     return "".join(told.format())
+
+
+def _leave_out_sources(told: traceback.TracebackException, error: BaseException) -> None:
+    cause, raised = told.__cause__, error.__cause__
+    if cause is None or raised is None:
+        return
+    _leave_out_sources(cause, raised)
+    if isinstance(error, HeadraceError) and cause.__cause__ is None and all(map(_of_library, cause.stack or ())):
+        told.__cause__ = None
+        told.__suppress_context__ = True
+
+
+def _of_library(frame: traceback.FrameSummary) -> bool:
+    """Whether a frame is of an installed package; compiled ones name their source without a folder to look in."""
+    return frame.filename.startswith(_LIBRARIES) or not os.path.isabs(frame.filename)
 
 
 def _strip(told: traceback.TracebackException, own_root: str, seen: set[int]) -> None:
@@ -47,8 +71,8 @@ def _without_ours(stack: Iterable[traceback.FrameSummary], own_root: str) -> lis
     driving = True
     for frame in stack:
         ours = frame.filename.startswith(own_root)
-        # asyncio's frames right after ours are those that drive an `async def` block.
-        driving = ours or (driving and frame.filename.startswith(_ASYNCIO))
+        # Frames of waiting right after ours: they drive an `async def` block, or a connector's own loop.
+        driving = ours or (driving and frame.filename.startswith(_WAITING))
         if not driving:
             kept.append(frame)
     return kept

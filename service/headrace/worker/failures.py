@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import traceback
-
 from headrace.blocks import calling
 from headrace.domain.errors import HeadraceError
 from headrace.worker.preview import safe_text
 from headrace.worker.protocol import Call, Failure, Frame, Outcome, Result
 
 _TEXT = 100_000
-_OURS = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "")
+_FRAMES = 200
 KINDS = {
     "unstorable-output": "output",
     "unreadable-output": "output",
@@ -33,7 +30,10 @@ def failure_of(error: BaseException, call: Call) -> Failure:
     """Describe `error`, which a call raised."""
     kind = _kind(error, call)
     name = safe_text(type(error).__qualname__)
-    return Failure(kind, name, _message(error, kind, call), _frames(error), _formatted(error))
+    frames = _frames(error)[-_FRAMES:]
+    if place := _place_in_sql(error, call):
+        return Failure(kind, name, _message(error, kind, call), (*frames, place), _told(place) + _formatted(error))
+    return Failure(kind, name, _message(error, kind, call), frames, _formatted(error))
 
 
 def _kind(error: BaseException, call: Call) -> str:
@@ -63,10 +63,23 @@ def _safe(error: BaseException) -> str:
 
 def _frames(error: BaseException) -> tuple[Frame, ...]:
     return tuple(
-        Frame(safe_text(entry.filename), entry.lineno or 0, safe_text(entry.name), safe_text(entry.line or ""))
-        for entry in traceback.extract_tb(error.__traceback__, limit=200)
-        if not entry.filename.startswith(_OURS)
+        Frame(safe_text(file), line, safe_text(function), safe_text(text))
+        for file, line, function, text in calling.user_frames(error)
     )
+
+
+def _place_in_sql(error: BaseException, call: Call) -> Frame | None:
+    """The line of a SQL block's file that the error speaks of: no frame of Python shows it."""
+    line = getattr(error, "line", None)
+    if call.language != "sql" or not isinstance(error, HeadraceError) or not isinstance(line, int):
+        return None
+    lines = call.code.text.splitlines()
+    text = lines[line - 1] if 0 < line <= len(lines) else ""
+    return Frame(safe_text(call.code.path), line, "", safe_text(text.strip()))
+
+
+def _told(place: Frame) -> str:
+    return f'Traceback (most recent call last):\n  File "{place.file}", line {place.line}\n    {place.text}\n'
 
 
 def _formatted(error: BaseException) -> str:
