@@ -1,5 +1,6 @@
 # syntax=docker/dockerfile:1
-FROM python:3.12-slim AS build
+# The Python that the tests run on.
+FROM python:3.11-slim AS build
 WORKDIR /src
 COPY pyproject.toml constraints.txt README.md LICENSE CHANGELOG.md ./
 COPY service ./service
@@ -7,7 +8,7 @@ COPY migrations ./migrations
 RUN python -m venv /opt/headrace \
     && /opt/headrace/bin/pip install --no-cache-dir --constraint constraints.txt .
 
-FROM python:3.12-slim
+FROM python:3.11-slim
 # A number, so that it is known not to be root without a look into the image.
 RUN useradd --create-home --uid 10001 headrace \
     && install --directory --owner=headrace /project /var/lib/headrace
