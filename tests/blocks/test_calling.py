@@ -331,6 +331,17 @@ def test_callbacks_of_an_outcome_run(outcome: str, error: str | None, expected: 
     assert told == expected
 
 
+def test_conditions_and_callbacks_know_the_run() -> None:
+    text = (
+        "@{0}\ndef f(**kwargs):\n    kwargs['told'].append((kwargs['pipeline_run'].id, kwargs['parent_block_uuid']))\n"
+    )
+    told: list[Any] = []
+    kwargs = {"told": told, "pipeline_run_id": 7, "block_uuid": "up"}
+    calling.conditions_hold(collected(text.format("condition"), "conditional"), {}, kwargs)
+    calling.call_callbacks(collected(text.format("on_success"), "callback"), "success", {"up": []}, kwargs, None)
+    assert told == [(7, "up"), (7, "up")]
+
+
 def test_a_callback_that_raises_does_not_stop_the_next() -> None:
     text = "@callback\ndef a():\n    raise OSError\n@callback\ndef b(**kwargs):\n    kwargs['told'].append(1)\n"
     told: list[int] = []

@@ -20,6 +20,7 @@ from typing import Any
 from headrace.blocks import templating
 from headrace.blocks.coroutines import result_of
 from headrace.blocks.decorators import ACTIVE, INJECTED, Registry
+from headrace.blocks.pipeline_run import with_run
 from headrace.blocks.secrets import secrets_in
 from headrace.blocks.tracebacks import format_without_ours, user_frames
 from headrace.domain.errors import HeadraceError
@@ -317,9 +318,10 @@ def conditions_hold(collected: Collected, inputs: Inputs, kwargs: Mapping[str, A
     """Whether all of a conditional's functions give a true value; one that raises counts as false, and is logged."""
     first_function(collected)
     arguments = [argument(outputs) for outputs in inputs.values()]
+    known = with_run(kwargs, kwargs.get("block_uuid"))
     for function in collected.functions:
         try:
-            met = bool(_call(function, _accepted(function, arguments), kwargs))
+            met = bool(_call(function, _accepted(function, arguments), known))
         except Exception as error:  # a boundary, as in Mage: a condition that raises is a condition that is false
             _log.exception("the condition %s raised: it counts as false", name_of(function))
             return Verdict(False, f"{name_of(function)} raised {type(error).__name__}: {error}")
@@ -337,7 +339,7 @@ def call_callbacks(
     """
     parent = next(iter(inputs), "")
     outputs = argument(inputs.get(parent, ()))
-    base = {**kwargs, "parent_block_uuid": parent}
+    base = with_run(kwargs, parent)
     if error is not None:
         base["__error"] = error
     errors: list[Exception] = []
