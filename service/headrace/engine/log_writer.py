@@ -1,9 +1,10 @@
-"""Log lines on their way to the database: gathered for a moment, written in batches, masked by nobody else."""
+"""Log lines on their way to the database: gathered for a moment, written in batches, never more than fit in memory."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import asyncpg
@@ -18,15 +19,24 @@ log = logging.getLogger(__name__)
 GATHER_SECONDS = 0.1
 BATCH_LINES = 2000
 BATCH_BYTES = 4 << 20
+MOST_LINES = 50_000
+MOST_BYTES = 32 << 20
 
 
 @dataclass
 class LogWriter:
-    """Writes lines soon after they arrive, in their order; `flush` waits until all that arrived are committed."""
+    """Writes lines soon after they arrive, in their order; `flush` waits until all that arrived are committed.
+
+    While the database is slow or away lines pile up. Whoever brings them looks at `is_full` and waits by `when_room`.
+    """
 
     database: Database
     clock: Clock
+    most_lines: int = MOST_LINES
+    most_bytes: int = MOST_BYTES
     _lines: list[StoredLine] = field(default_factory=list)
+    _bytes: int = 0
+    _held: list[Callable[[], None]] = field(default_factory=list)
     _arrived: asyncio.Event = field(default_factory=asyncio.Event)
     _hurry: asyncio.Event = field(default_factory=asyncio.Event)
     _flushers: list[asyncio.Future[None]] = field(default_factory=list)
@@ -34,9 +44,25 @@ class LogWriter:
     def add(self, line: StoredLine) -> None:
         """Take a line in; never waits."""
         self._lines.append(line)
+        self._bytes += len(line.text)
         self._arrived.set()
         if len(self._lines) >= BATCH_LINES:
             self._hurry.set()
+
+    @property
+    def is_full(self) -> bool:
+        """Whether so much is waiting that nothing more should be brought."""
+        return len(self._lines) >= self.most_lines or self._bytes >= self.most_bytes
+
+    def when_room(self, go_on: Callable[[], None]) -> None:
+        """Call `go_on` once half of the room is free again."""
+        self._held.append(go_on)
+
+    def _let_go_on(self) -> None:
+        if 2 * len(self._lines) <= self.most_lines and 2 * self._bytes <= self.most_bytes:
+            held, self._held = self._held, []
+            for go_on in held:
+                go_on()
 
     @property
     def idle(self) -> bool:
@@ -88,6 +114,8 @@ class LogWriter:
                 pause = min(pause * 2, 2.0)
             else:
                 del self._lines[: len(batch)]
+                self._bytes -= sum(len(line.text) for line in batch)
+                self._let_go_on()
                 return
 
     async def _store(self, batch: list[StoredLine]) -> None:

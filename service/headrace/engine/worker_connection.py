@@ -10,7 +10,7 @@ import signal
 import sys
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -38,8 +38,22 @@ _START = encode(Start())
 _TURNS = 8
 """Reads in one turn of the event loop: more than a pipe holds, and a flood still lets other work in."""
 
+_MOST_BYTES = 64 * 1024 * 1024
+"""Bytes of one message of a worker; a longer one comes from code that writes where it must not."""
+
 Answers = Callable[[str, Mapping[str, Any]], Awaitable[Any]]
 """Answers a question of that name with JSON values; what it raises of ours goes to the code that asked."""
+
+
+class Backlog(Protocol):
+    """Where lines go; while it is full, no more are read and the blocks that print them wait."""
+
+    @property
+    def is_full(self) -> bool: ...
+
+    def when_room(self, go_on: Callable[[], None]) -> None:
+        """Call `go_on` once there is room again."""
+        ...
 
 
 class NoAnswer(HeadraceError):
@@ -90,6 +104,8 @@ class Worker:
         self._received = bytearray()
         self._unsent = b""
         self._capture: LineCapture | None = None
+        self._backlog: Backlog | None = None
+        self._is_held = False
         self._answers: Answers = answer_nothing
         self._replies: set[asyncio.Task[None]] = set()
         self._awaited: asyncio.Future[Result] | None = None
@@ -118,6 +134,7 @@ class Worker:
         timeout: float | None = None,  # noqa: ASYNC109 - the block's own limit, which ends a process, not a task
         grace: float = 5.0,
         answers: Answers = answer_nothing,
+        backlog: Backlog | None = None,
     ) -> Result:
         """Run one call to its end, as `prepare` and `start` do.
 
@@ -129,7 +146,7 @@ class Worker:
         awaited: asyncio.Future[Result] = self._loop.create_future()
         self._awaited = awaited
         self.prepare(call)
-        self.start(on_log=on_log, on_result=self._arrived, timeout=timeout, grace=grace)
+        self.start(on_log=on_log, on_result=self._arrived, timeout=timeout, grace=grace, backlog=backlog)
         try:
             return await awaited
         except BaseException:  # cancelled, or an answer failed for a reason that is none of the block's
@@ -156,8 +173,9 @@ class Worker:
         on_result: Callable[[Result], None],
         timeout: float | None = None,
         grace: float = 5.0,
+        backlog: Backlog | None = None,
     ) -> None:
-        """Run the call that was prepared last. `timeout` and `grace` are seconds.
+        """Run the call that was prepared last. `timeout` and `grace` are seconds; `backlog` is where its lines pile up.
 
         `on_result` is called once: a block's fault, its time limit and the worker's death come as a Result, too, the
         latter two when nothing of the worker's process group is left.
@@ -169,6 +187,7 @@ class Worker:
             self._finish(self._died(self._call, self.gone.result()))
             return
         self._capture = LineCapture(on_log, self._caps)
+        self._backlog = backlog
         if timeout is not None:
             self._timer = self._loop.call_later(timeout, self._time_out, timeout, grace)
         self._send(_START)
@@ -255,6 +274,8 @@ class Worker:
         buffer += data
         while len(buffer) >= 4:
             end = 4 + int.from_bytes(buffer[:4], "big")
+            if end > _MOST_BYTES:
+                return False
             if len(buffer) < end:
                 break
             try:
@@ -273,6 +294,7 @@ class Worker:
                 self._drain_printed()
                 if self._capture is not None and message.call == self._call:
                     self._capture.record(message.level, message.message)
+                    self._hold_while_full()
             case Question():
                 self._take_question(message)
             case Retire():
@@ -334,8 +356,26 @@ class Worker:
                 return
             if self._capture is not None:
                 self._capture.feed(self._pipes[fd], data)
+                self._hold_while_full()
             if len(data) < _PIPE_READ:
                 return
+
+    def _hold_while_full(self) -> None:
+        """Read nothing more until what was read so far is written: pipe and socket fill up, and the block waits."""
+        if self._backlog is None or self._is_held or not self._backlog.is_full:
+            return
+        self._is_held = True
+        for descriptor in (self._socket.fileno(), *self._pipes):
+            self._loop.remove_reader(descriptor)
+        self._backlog.when_room(self._go_on)
+
+    def _go_on(self) -> None:
+        self._is_held = False
+        if self.gone.done():
+            return
+        self._loop.add_reader(self._socket, self._read)
+        for fd in self._pipes:
+            self._loop.add_reader(fd, self._drain, fd)
 
     def _send(self, message: bytes) -> None:
         if self.gone.done():

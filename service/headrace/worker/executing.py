@@ -21,6 +21,13 @@ from headrace.worker.protocol import Call, CodeRef, Mode, Outcome, Output, Resul
 _log = logging.getLogger("headrace.block")
 _PAGE = resource.getpagesize()
 
+MOST_OUTPUTS = 1000
+"""Values of a returned list that are outputs of their own."""
+MOST_INLINE = 1 << 20
+MOST_PREVIEWS = 4 << 20
+"""Bytes that all outputs of one call together have in its answer."""
+NO_PREVIEW = msgspec.Raw(b"null")
+
 Inputs = Mapping[str, Sequence[Any]]
 """Upstream block to its outputs as read back, in the order of the block's upstream_blocks."""
 
@@ -56,7 +63,7 @@ def _run(call: Call) -> Result:
     functions = calling.collect(call.code.text, call.code.path, call.block_type, inputs)
     if call.block_type == "sensor":
         return _look(call, functions, inputs, kwargs)
-    returned = calling.call_block(functions, inputs, kwargs)
+    returned = _together(calling.call_block(functions, inputs, kwargs))
     return _tested(functions, returned, kwargs, _store(call, returned))
 
 
@@ -106,15 +113,26 @@ def _with_tests(result: Result, report: Any) -> Result:
     return msgspec.structs.replace(result, tests_passed=report.passed, tests_failed=report.failed)
 
 
+def _together(returned: Sequence[Any]) -> Sequence[Any]:
+    """Very many values are one output, their list: the block below gets the same list either way."""
+    return returned if len(returned) <= MOST_OUTPUTS else [list(returned)]
+
+
 def _store(call: Call, returned: Sequence[Any]) -> Result:
-    return Result(
-        call.id, Outcome.COMPLETED, tuple(_stored(call, place, value) for place, value in enumerate(returned))
-    )
+    """Write all that a block returned; only so much travels in the answer, be the outputs ever so many."""
+    outputs: list[Output] = []
+    inline = previews = 0
+    for place, value in enumerate(returned):
+        output = _stored(call, place, value, call.inline_limit if inline < MOST_INLINE else 0)
+        inline += len(output.inline or b"")
+        previews += memoryview(output.preview).nbytes
+        outputs.append(output if previews <= MOST_PREVIEWS else msgspec.structs.replace(output, preview=NO_PREVIEW))
+    return Result(call.id, Outcome.COMPLETED, tuple(outputs))
 
 
-def _stored(call: Call, index: int, value: Any) -> Output:
+def _stored(call: Call, index: int, value: Any, inline_limit: int) -> Output:
     name = f"{call.id}-{call.attempt}-{index}"
-    return encode_output(value, call.output_folder, name, call.inline_limit, index)
+    return encode_output(value, call.output_folder, name, inline_limit, index)
 
 
 def _inputs(call: Call) -> dict[str, list[Any]]:

@@ -9,6 +9,7 @@ from headrace.worker.protocol import Call, Failure, Frame, Outcome, Result
 
 _TEXT = 100_000
 _FRAMES = 200
+LINE_CHARACTERS = 500
 KINDS = {
     "unstorable-output": "output",
     "unreadable-output": "output",
@@ -63,7 +64,7 @@ def _safe(error: BaseException) -> str:
 
 def _frames(error: BaseException) -> tuple[Frame, ...]:
     return tuple(
-        Frame(safe_text(file), line, safe_text(function), safe_text(text))
+        Frame(safe_text(file), line, safe_text(function), safe_text(text)[:LINE_CHARACTERS])
         for file, line, function, text in calling.user_frames(error)
     )
 

@@ -32,6 +32,9 @@ from headrace.worker.protocol import (
     to_worker,
 )
 
+MOST_CHARACTERS = 65_536
+"""Characters of one record of Python's logging that are kept."""
+MOST_NAME = 200
 _READ = 262_144
 _STOPPED = 128 + signal.SIGTERM
 _asked_to_stop: list[bool] = []
@@ -118,13 +121,21 @@ class ChannelHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Send one record; what a block's forked children log goes to stderr instead."""
         try:
-            text = safe_text(self.format(record))
+            text = _cut(safe_text(self.format(record)))
             if self._channel.is_ours:
-                self._channel.send(LogRecord(self.call, record.levelname, record.name, text))
+                level, logger = safe_text(str(record.levelname)), safe_text(str(record.name))
+                self._channel.send(LogRecord(self.call, level[:MOST_NAME], logger[:MOST_NAME], text))
             else:
                 sys.stderr.write(f"{record.levelname} {text}\n")
         except Exception:  # a boundary, as in every logging.Handler: logging must not fail the block
             self.handleError(record)
+
+
+def _cut(text: str) -> str:
+    """A record as long as a log may show it: it travels, and is kept, in one piece."""
+    if len(text) <= MOST_CHARACTERS:
+        return text
+    return f"{text[:MOST_CHARACTERS]}… ({len(text) - MOST_CHARACTERS} more characters)"
 
 
 def serve(fd: int) -> int:
