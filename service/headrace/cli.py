@@ -261,6 +261,23 @@ def retry(
 
 
 @app.command()
+def start(
+    projects: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Projects' folders; the one at hand if left out.", metavar="PROJECT", show_default=False),
+    ] = None,
+    host: Annotated[str, typer.Option(metavar="ADDRESS", help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The port to listen on; 0 for any.")] = 6789,
+    drain: Annotated[float, typer.Option(min=0, metavar="SECONDS", help="What running blocks get at its end.")] = 30.0,
+) -> None:
+    """Serve projects: HTTP API, triggers and runs."""
+    from headrace.terminal.starting import start_service
+
+    screen = _screen(projects[0] if projects else None)
+    _finish(screen, start_service(screen, projects or [screen.project], host, port, drain))
+
+
+@app.command()
 def resume(project: NearestArgument = None, as_json: JsonOption = False) -> None:
     """Go on with runs whose process was killed."""
     from headrace.terminal.running import resume_runs

@@ -108,7 +108,8 @@ async def download_output(call: Call, path: OutputPath, query: FormatQuery) -> w
     view, parts = await output_parts(call.served.opened, path.run, path.block, path.index)
     if query.format is Format.STORED or query.format.value == view.codec:
         return await _sent(call, path, view.codec, parts)
-    async with _AT_ONCE, rendered(view.codec, parts, query.format, worker_environ(headrace.project.environ)) as file:
+    environ = worker_environ(headrace.project.environ)
+    async with _AT_ONCE, rendered(view.codec, parts, query.format, headrace.project.root, environ) as file:
         return await _sent(call, path, query.format, _read(file))
 
 

@@ -5,17 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from headrace.api.bodies import BodyLimits
 from headrace.api.figures import Figures
 from headrace.api.problems import NotReady
 from headrace.domain.errors import HeadraceError
+from headrace.engine.headrace import Headrace
 from headrace.engine.reading import UnknownRun, run_row
 from headrace.store.database import Database
-
-if TYPE_CHECKING:
-    from headrace.service import Headrace
+from headrace.triggers.intake import Intake
 
 
 class UnknownProject(HeadraceError):
@@ -60,10 +58,11 @@ class Served:
     own_digest: bytes | None = None
     """The digest of the token that this service keeps in a file: it is known while the database is away, too."""
     _database: Database | None = None
+    _intake: Intake | None = None
 
-    def open(self, database: Database, projects: Mapping[str, Headrace]) -> None:
+    def open(self, database: Database, projects: Mapping[str, Headrace], intake: Intake) -> None:
         """Serve these projects from now on."""
-        self._database, self.projects, self.waits_for = database, projects, ""
+        self._database, self._intake, self.projects, self.waits_for = database, intake, projects, ""
 
     @property
     def opened(self) -> Database:
@@ -71,6 +70,13 @@ class Served:
         if self._database is None:
             raise NotReady(f"The service waits for {self.waits_for}.", remedy="Try again soon.")
         return self._database
+
+    @property
+    def intake(self) -> Intake:
+        """What takes events in. Raises NotReady before the database was reached."""
+        if self._intake is None:
+            raise NotReady(f"The service waits for {self.waits_for}.", remedy="Try again soon.")
+        return self._intake
 
     @property
     def project_ids(self) -> list[int]:

@@ -80,6 +80,8 @@ class Parts:
     """Tells the other runs of a pipeline that room under its limit may be free."""
     changed: Callable[[int, bool], None]
     """Called after each recorded step of a run, with whether the run has ended."""
+    draining: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when no block may start any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +113,7 @@ class RunDriver:
     _offered: list[tuple[WorkerKey, Worker]] = field(default_factory=list)
     _waiters: Counter[WorkerKey] = field(default_factory=Counter)
     _cancel_asked: bool = False
+    _is_turning: bool = False
     _scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
     _lost: bool = False
 
@@ -125,6 +128,12 @@ class RunDriver:
     def running(self) -> int:
         """How many blocks of the run are under way."""
         return sum(1 for state in self.state.blocks.values() if state.status is BlockStatus.RUNNING)
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether nothing of the run is under way here: it can be given back without anything being done twice."""
+        calls_back = any(state.callbacks_due for state in self.state.blocks.values())
+        return not (self._is_turning or self._endings or self.running or calls_back)
 
     def wake(self) -> None:
         self._woken.set()
@@ -153,7 +162,7 @@ class RunDriver:
         self.attempts.shelf.open()
         try:
             async with anyio.create_task_group() as self._tasks:
-                while await self._turn():
+                while await self._turned():
                     await self._next_event()
                 self._tasks.cancel_scope.cancel()
         finally:
@@ -188,6 +197,15 @@ class RunDriver:
         if self.pipeline.timeout is None:
             return None
         return (self.run.started_at or self.run.created_at).timestamp() + self.pipeline.timeout
+
+    async def _turned(self) -> bool:
+        self._is_turning = True
+        try:
+            return await self._turn()
+        finally:
+            self._is_turning = False
+            if self.parts.draining.is_set():
+                self.parts.changed(self.run.id, False)
 
     async def _turn(self) -> bool:
         """One step of the run: take in, start what can start, record, carry out. False when the run has ended."""
@@ -273,6 +291,9 @@ class RunDriver:
 
     def _start_ready(self, turn: _Turn) -> list[tuple[str, Worker]]:
         started: list[tuple[str, Worker]] = []
+        if self.parts.draining.is_set():
+            self._return_offered()
+            return started
         now = self.parts.clock.now()
         for block, due in list(self._ready.items()):
             if self.state.blocks[block].status is not BlockStatus.QUEUED:

@@ -81,6 +81,7 @@ class Engine:
     _drivers: dict[int, RunDriver] = field(default_factory=dict)
     _versions: dict[str, Pipeline] = field(default_factory=dict)
     _woken: asyncio.Event = field(default_factory=asyncio.Event)
+    _stirred: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
         clock = DatabaseClock(self.clock)
@@ -98,8 +99,25 @@ class Engine:
             project=self.project,
             running_blocks=self._running_blocks,
             wake_pipeline=self._wake_pipeline,
-            changed=self.changed,
+            changed=self._note_change,
         )
+
+    async def drain(self) -> None:
+        """Claim no run and start no block any more; returns once nothing is under way. What is left is given back
+        when `run` is cancelled, and goes on in another service."""
+        self._parts.draining.set()
+        for driver in self._drivers.values():
+            driver.wake()
+        while not self._is_quiet():
+            self._stirred.clear()
+            await self._stirred.wait()
+
+    def _is_quiet(self) -> bool:
+        return self._claimed == self._drivers.keys() and all(driver.is_quiet for driver in self._drivers.values())
+
+    def _note_change(self, run: int, ended: bool) -> None:
+        self._stirred.set()
+        self.changed(run, ended)
 
     def wake(self) -> None:
         """Look for runs and cancels now."""
@@ -176,7 +194,7 @@ class Engine:
 
     async def _claim(self, tasks: TaskGroup) -> None:
         room = self.settings.most_runs - len(self._claimed)
-        if room <= 0 or self.only == set() or not self.lease.held.is_set():
+        if room <= 0 or self.only == set() or not self.lease.held.is_set() or self._parts.draining.is_set():
             return
         only = None if self.only is None else sorted(self.only)
         await admit_runs(self.database, self.project_id, only)
@@ -203,6 +221,7 @@ class Engine:
             self.changed(run.id, True)
         finally:
             self._claimed.discard(run.id)
+            self._stirred.set()
             self._wake_pipeline(run.pipeline)
 
     async def _driven_to_its_end(self, run: ClaimedRun) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import os
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -25,7 +25,7 @@ class NotRendered(HeadraceError):
 
 @asynccontextmanager
 async def rendered(
-    codec: str, parts: AsyncIterator[bytes], form: str, environ: Mapping[str, str]
+    codec: str, parts: AsyncIterator[bytes], form: str, project: Path, environ: Mapping[str, str]
 ) -> AsyncIterator[Path]:
     """A file with an output as csv, parquet or json, gone after the block. `environ` is what a worker sees.
 
@@ -37,17 +37,18 @@ async def rendered(
         async with await anyio.open_file(stored, "wb") as file:
             async for part in parts:
                 await file.write(part)
-        await _render(stored, written, codec, form, environ)
+        await _render(stored, written, ("--codec", codec, "--format", form, "--project", str(project)), environ)
         yield written
     finally:
         await asyncio.to_thread(folder.cleanup)
 
 
-async def _render(stored: Path, written: Path, codec: str, form: str, environ: Mapping[str, str]) -> None:
+async def _render(stored: Path, written: Path, options: Sequence[str], environ: Mapping[str, str]) -> None:
+    form = options[3]
     sink = os.open(written, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "headrace.worker.render", "--codec", codec, "--format", form, str(stored),
+            sys.executable, "-m", "headrace.worker.render", *options, str(stored),
             stdin=asyncio.subprocess.DEVNULL, stdout=sink, stderr=asyncio.subprocess.PIPE, env=dict(environ),
         )  # fmt: skip
     finally:
@@ -64,5 +65,11 @@ async def _render(stored: Path, written: Path, codec: str, form: str, environ: M
             process.kill()
             await process.wait()
     if process.returncode != 0:
-        last = told.decode("utf-8", "replace").strip().rpartition("\n")[2]
-        raise NotRendered(f"The output has no form {form}: {last}", remedy="Download it as stored.")
+        raise NotRendered(f"The output has no form {form}: {_reason(told)}", remedy="Download it as stored.")
+
+
+def _reason(told: bytes) -> str:
+    """What the program said of its failure: the message of an error of ours, or a traceback's last line."""
+    lines = told.decode("utf-8", "replace").strip().splitlines() or ["it ended without a word"]
+    ours = [line.partition("]: ")[2] for line in lines if line.startswith("error[")]
+    return (ours or lines[-1:])[0]

@@ -50,7 +50,8 @@ class Reading:
     """What was found where a pipeline should be.
 
     `pipeline` holds whatever could be read, for listing, and is None if nothing could; it may run only if no fault is
-    an error. `entries` and `document` tell where in the file things stand.
+    an error. `entries` and `document` tell where in the file things stand; `places` are all that were looked at for the
+    files of its blocks, relative to the project's folder.
     """
 
     uuid: str
@@ -58,6 +59,7 @@ class Reading:
     faults: tuple[Fault, ...] = ()
     pipeline: Pipeline | None = None
     entries: tuple[Entry, ...] = ()
+    places: tuple[str, ...] = ()
     document: Document = field(default_factory=lambda: Document(None))
 
 
@@ -88,6 +90,7 @@ class _Building:
     values: Mapping[str, Any]
     faults: FaultList
     entries: list[Entry] = field(default_factory=list)
+    places: dict[str, None] = field(default_factory=dict)
     retry: RetryPolicy = field(default_factory=RetryPolicy)
 
     def reading(self) -> Reading:
@@ -101,7 +104,15 @@ class _Building:
         pipeline = self._pipeline()
         self._check_cycle(pipeline)
         faults = tuple(sorted(self.faults.found, key=lambda fault: fault.line or 0))
-        return Reading(self.uuid, self.faults.file, faults, pipeline, tuple(self.entries), self.faults.document)
+        return Reading(
+            self.uuid,
+            self.faults.file,
+            faults,
+            pipeline,
+            tuple(self.entries),
+            tuple(self.places),
+            self.faults.document,
+        )
 
     def _pipeline(self) -> Pipeline:
         settings = self.values.get("settings")
@@ -204,6 +215,7 @@ class _Building:
 
     def _source(self, entry: Entry) -> Source | None:
         places = candidates(self.root, self.uuid, self._request(entry))
+        self.places.update(dict.fromkeys(places))
         try:
             path = find_file(self.root, places)
             if path is not None:

@@ -71,10 +71,15 @@ def read_pipeline(project: Project, uuid: str) -> Pipeline:
         raise UnknownPipeline(
             f"There is no pipeline {uuid} in {project.root}.", remedy=suggestion(uuid, known, "Pipelines here")
         )
-    found = _pipeline_or_errors(build_pipeline(project.root, uuid, project.defaults))
+    return pipeline_of(build_pipeline(project.root, uuid, project.defaults))
+
+
+def pipeline_of(reading: Reading) -> Pipeline:
+    """The pipeline that was read. Raises ProjectFault with the errors that keep it from running."""
+    found = _pipeline_or_errors(reading)
     if isinstance(found, Pipeline):
         return found
-    raise ProjectFault(f"Pipeline {uuid}", found)
+    raise ProjectFault(f"Pipeline {reading.uuid}", found)
 
 
 def pipeline_uuids(root: Path) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ SETTING = "HEADRACE_PROJECT"
 _SETTINGS = "metadata.yaml"
 _QUOTED = re.compile(r"`headrace (\w+)([^`]*)`")
 _BY_OPTION = frozenset({"runs", "show", "logs", "output", "cancel", "retry", "why", "db"})
-_BY_ARGUMENT = frozenset({"resume", "check", "test"})
+_BY_ARGUMENT = frozenset({"start", "resume", "check", "test"})
 
 
 def nearest_project(folder: Path) -> Path:

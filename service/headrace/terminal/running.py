@@ -10,9 +10,10 @@ import anyio
 
 from headrace.domain.statuses import RUN_TERMINAL, RunStatus
 from headrace.engine.creating import require_block
+from headrace.engine.headrace import AlreadyEnded
 from headrace.engine.views import RunView
 from headrace.project.reading import read_pipeline, read_project
-from headrace.service import AlreadyEnded, Headrace, open_headrace
+from headrace.service import Headrace, open_headrace
 from headrace.terminal.displays import ChangeLines, Display, LiveTree, Silence
 from headrace.terminal.errors import ExitCode
 from headrace.terminal.interrupting import Interruptions

@@ -1,0 +1,59 @@
+"""Everything with which a service takes events in and makes runs of them, joined for the projects that it serves."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+from headrace.project.following import FollowedProject
+from headrace.store.database import Database
+from headrace.triggers.accepting import Acceptor
+from headrace.triggers.batching import Batcher
+from headrace.triggers.book import ServedProject, TriggerBook
+from headrace.triggers.ended_runs import EndedRuns
+from headrace.triggers.pinning import PipelinePins
+from headrace.triggers.planning import Planner
+from headrace.triggers.recording import Recorder
+from headrace.triggers.replaying import Replayer
+
+Part = Callable[[], Awaitable[None]]
+"""A part of a service: serves until cancelled."""
+
+
+@dataclass(frozen=True)
+class Intake:
+    """What accepts events. Its parts are run by whoever made it."""
+
+    book: TriggerBook
+    acceptor: Acceptor
+    batcher: Batcher
+    ended_runs: EndedRuns
+    replayer: Replayer
+
+    @classmethod
+    def of(
+        cls,
+        database: Database,
+        projects: Mapping[int, FollowedProject],
+        made_runs: Callable[[Sequence[int]], None],
+    ) -> Self:
+        """The intake of some projects, by id. `made_runs` hears of every run that it made."""
+        served = [ServedProject(number, each.root, each.project().environ) for number, each in projects.items()]
+        book = TriggerBook(database, served)
+        pins = PipelinePins(database, {number: each.pipeline for number, each in projects.items()})
+        acceptor = Acceptor(Planner(book, pins), Recorder(database), made_runs)
+        batcher = Batcher(database, book, pins, made_runs)
+        acceptor.waits = batcher.wake
+        ended_runs = EndedRuns(database, acceptor, list(projects))
+        return cls(book, acceptor, batcher, ended_runs, Replayer(database, acceptor))
+
+    @property
+    def parts(self) -> Mapping[str, Part]:
+        """Name to part; each must run for as long as events are to be accepted."""
+        return {
+            "the book of triggers": self.book.run,
+            "the acceptor of events": self.acceptor.run,
+            "the batches of events": self.batcher.run,
+            "the events of ended runs": self.ended_runs.run,
+        }
