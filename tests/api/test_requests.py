@@ -41,6 +41,7 @@ async def test_a_number_that_cannot_be_a_runs_is_refused(api: Api, number: str):
 
 async def test_what_is_not_there_is_a_problem_with_a_code(api: Api):
     assert (await api.get("/api/v1/runs/12345", status=404))["code"] == "unknown-run"
+    assert (await api.post("/api/v1/runs", {"pipeline": "none"}, status=404))["code"] == "unknown-pipeline"
     assert (await api.get("/api/v1/pipelines?project=none", status=404))["code"] == "unknown-project"
     answer = await api.get("/api/v1/nothing", status=404)
     assert (answer["code"], answer["status"], answer["instance"]) == ("not-found", 404, "/api/v1/nothing")

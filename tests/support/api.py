@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import aiohttp
+import anyio
 from headrace.api.app import build_app
 from headrace.api.auth import digest_of, new_token
 from headrace.api.hosts import LOOPBACK_NAMES
 from headrace.api.listening import listening
 from headrace.api.served import ApiSettings, Served
 from headrace.domain.scopes import Scope
+from headrace.project.following import FollowedProject
 from headrace.service import Headrace, open_headrace
 from headrace.store.tokens import create_token
+from headrace.triggers.intake import Intake
 
 
 @dataclass
@@ -63,11 +66,32 @@ async def serving_api(
     served = Served(settings or ApiSettings())
     text = new_token()
     headers = {"Authorization": f"Bearer {text}"}
-    async with open_headrace(root, environ=environ, drive=drive) as headrace:
-        served.open(headrace.database, {headrace.project.name: headrace})
+    async with (
+        open_headrace(root, environ=environ, drive=drive, claim_all=True) as headrace,
+        intake_of(headrace) as intake,
+    ):
+        served.open(headrace.database, {headrace.project.name: headrace}, intake)
         await create_token(headrace.database, "all", digest_of(text), [Scope.ADMIN], None)
         async with (
             listening(build_app(served, hosts), "127.0.0.1", 0) as url,
             aiohttp.ClientSession(headers=headers) as client,
         ):
             yield Api(url, served, headrace, client)
+
+
+@asynccontextmanager
+async def intake_of(headrace: Headrace) -> AsyncIterator[Intake]:
+    """What takes events in for a project, its parts running."""
+    followed = FollowedProject(headrace.project.root, headrace.project.environ)
+
+    def made(runs: Sequence[int]) -> None:
+        if headrace.engine is not None:
+            headrace.engine.wake()
+
+    intake = Intake.of(headrace.database, {headrace.project_id: followed}, made)
+    async with anyio.create_task_group() as parts:
+        for run in intake.parts.values():
+            parts.start_soon(run)
+        await intake.book.ready()
+        yield intake
+        parts.cancel_scope.cancel()

@@ -70,7 +70,7 @@ async def begin(*arguments: str, environ: Mapping[str, str], log: Path) -> async
     """`headrace start` with these arguments, on a free port; its log goes to a file."""
     with log.open("ab") as errors:
         return await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "headrace.cli", "start", "--port", "0", *arguments,
+            sys.executable, "-m", "headrace", "start", "--port", "0", *arguments,
             env={**os.environ, **environ}, stdout=asyncio.subprocess.PIPE, stderr=errors,
         )  # fmt: skip
 
