@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Sequence
 from typing import Any
@@ -21,6 +22,8 @@ _SAME = {
 }
 """Types as the catalog writes them, to how we do."""
 _TEXTS = ("text", "character varying", "character", "citext", "name")
+_NUMBERS = ("smallint", "integer", "bigint", "numeric", "real", "double precision")
+_LENGTH = re.compile(r"\((\d+)\)")
 _CHECKS_INPUT = 160000
 """The version of the server that can tell whether a text is valid for a type."""
 
@@ -101,11 +104,18 @@ def _on_conflict(names: Sequence[str], unique: Sequence[str], update: bool) -> s
 def _cast(column: Column, wanted: str) -> str:
     name = f"staged.{quoted(column.name)}"
     # An explicit cast to varchar(n) would cut the text off; an assignment refuses it.
-    return name if column.kind.sql == wanted or _is_text(wanted) else f"{name}::{wanted}"
+    if column.kind.sql == wanted or _is_text(wanted):
+        return name
+    # A cast from double precision to numeric keeps 15 digits, its text keeps all.
+    return f"{name}::text::{wanted}" if _is_exact_of_float(column, wanted) else f"{name}::{wanted}"
 
 
 def _is_text(kind: str) -> bool:
     return kind.split("(")[0].strip() in _TEXTS
+
+
+def _is_exact_of_float(column: Column, wanted: str) -> bool:
+    return wanted.startswith("numeric") and column.kind.sql in ("real", "double precision")
 
 
 async def _check_casts(connection: Any, frame: pd.DataFrame, column: Column, wanted: str, staged: str) -> None:
@@ -121,16 +131,26 @@ async def _check_casts(connection: Any, frame: pd.DataFrame, column: Column, wan
 
 
 def _loses(connection: Any, column: Column, wanted: str) -> str | None:
-    """The test in SQL for values that the cast would change or not take; None where none can."""
-    if column.kind.sql == wanted or _is_text(wanted):
+    """The test in SQL for values that the cast would change or not take; None where none can be told beforehand."""
+    if column.kind.sql == wanted:
         return None
     name = quoted(column.name)
-    if column.kind.sql != "text":
-        return f"({name}::{wanted})::{column.kind.sql} IS DISTINCT FROM {name}"
-    if connection.get_server_version().major * 10_000 < _CHECKS_INPUT:
-        return None
-    literal = wanted.replace("'", "''")
-    return f"NOT pg_input_is_valid({name}, '{literal}')"
+    if _is_text(wanted):
+        most = _LENGTH.search(wanted)
+        return f"char_length({name}::text) > {most[1]}" if most else None
+    checks_input = connection.get_server_version().major * 10_000 >= _CHECKS_INPUT
+    if column.kind.sql == "text":
+        return f"NOT {_valid(name, wanted)}" if checks_input else None
+    cast = f"{name}::text" if _is_exact_of_float(column, wanted) else name
+    changed = f"({cast}::{wanted})::{column.kind.sql} IS DISTINCT FROM {name}"
+    if column.kind.sql not in _NUMBERS or not checks_input:
+        return changed
+    return f"CASE WHEN {_valid(f'{name}::text', wanted)} THEN {changed} ELSE {name} IS NOT NULL END"
+
+
+def _valid(value: str, kind: str) -> str:
+    literal = kind.replace("'", "''")
+    return f"pg_input_is_valid({value}, '{literal}')"
 
 
 async def _first_loss(connection: Any, column: Column, test: str, staged: str, wanted: str) -> Any:
