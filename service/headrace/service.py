@@ -19,6 +19,7 @@ from headrace.project.reading import Project, read_project
 from headrace.store.database import Database, open_database, project_database
 from headrace.store.embedded import HOME_SETTING
 from headrace.store.runs import keep_project
+from headrace.store.slots import keep_pools
 
 __all__ = ["Headrace", "open_headrace", "start_engine"]
 
@@ -46,6 +47,7 @@ async def open_headrace(
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(open_database(root, given))
         project_id = await keep_project(database, str(root), read.name)
+        await keep_pools(database, project_id, read.defaults.pools)
         headrace = Headrace(read, project_id, database)
         if drive:
             await start_engine(stack, headrace, claim_all=claim_all, settings=settings, spares=spares)

@@ -67,7 +67,7 @@ async def test_a_block_that_a_limit_holds_back_names_the_limit(root, database_ur
     write_pipeline(root, "narrow", {"a": (), "b": ()}, default=SLOW, options=limits)
     async with opened(root, database_url) as headrace:
         said = await reasons(headrace, "narrow")
-    told = "waiting for a free worker under the limits of pipeline narrow (1 blocks a run)"
+    told = "waiting for a free worker (at most 1 blocks of a run at once)"
     assert {"b": told} in said or {"a": told} in said
 
 

@@ -79,6 +79,8 @@ class Block:
     """Seconds an attempt may take; None for no limit."""
     memory_limit: int | None = None
     """Bytes of address space an attempt may take (RLIMIT_AS); None for no limit."""
+    pools: Mapping[str, int] = field(default_factory=dict)
+    """The pools whose slots an attempt holds, each to how many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +125,16 @@ class Pipeline:
             for above in block.upstream:
                 after[above].append(block.uuid)
         return {uuid: tuple(below) for uuid, below in after.items()}
+
+    @property
+    def own_pool(self) -> str:
+        """The pool that stands for the limit of blocks over all runs of the pipeline."""
+        return f"pipeline {self.uuid}"
+
+    def slots_of(self, uuid: str) -> Mapping[str, int]:
+        """The slots that an attempt of a block holds: those of its pools, and one of the pipeline's own limit."""
+        pools = self.by_uuid[uuid].pools
+        return pools if self.limits.per_pipeline is None else {**pools, self.own_pool: 1}
 
     def conditions_of(self, uuid: str) -> tuple[Block, ...]:
         return tuple(block for block in self.conditionals if uuid in block.upstream)
@@ -254,4 +266,5 @@ def _block(value: Mapping[str, Any]) -> Block:
         retry=RetryPolicy(**value["retry"]),
         timeout=value["timeout"],
         memory_limit=value["memory_limit"],
+        pools=value.get("pools", {}),
     )

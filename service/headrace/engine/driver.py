@@ -42,6 +42,7 @@ from headrace.engine.calls import at
 from headrace.engine.clock import Clock
 from headrace.engine.log_writer import LogWriter
 from headrace.engine.moves import block_move, run_reason
+from headrace.engine.slots import SlotKeeper
 from headrace.engine.workers import Worker, WorkerKey, WorkerPool
 from headrace.engine.writer import StepWriter
 from headrace.store.runs import ClaimedRun, EndedAttempt, NewOutput, RunStep
@@ -74,10 +75,7 @@ class Parts:
     clock: Clock
     random: random.Random
     project: Path
-    running_blocks: Callable[[str], int]
-    """How many blocks of a pipeline run now, over all runs of this service."""
-    wake_pipeline: Callable[[str], None]
-    """Tells the other runs of a pipeline that room under its limit may be free."""
+    slots: SlotKeeper
     changed: Callable[[int, bool], None]
     """Called after each recorded step of a run, with whether the run has ended."""
     draining: asyncio.Event = field(default_factory=asyncio.Event)
@@ -171,6 +169,7 @@ class RunDriver:
 
     def _give_back(self) -> None:
         self._return_offered()
+        self.parts.slots.forget(self.run.id)
         if self.pipeline.isolation is Isolation.RUN:
             self.parts.pool.retire_key(self._token(""))
 
@@ -236,13 +235,12 @@ class RunDriver:
         limit = self._time_limit()
         if limit is not None and self.state.ending is None and self.parts.clock.now() >= limit:
             self._advance(turn, RunTimedOut())
-        if endings and self.pipeline.limits.per_pipeline is not None:
-            self.parts.wake_pipeline(self.pipeline.uuid)
 
     def _take_in_ending(self, turn: _Turn, ending: Ending) -> None:
         attempt = self.state.blocks[ending.block].attempt
         if ending.worker is not None:
             self.parts.pool.release(ending.worker)
+        self.parts.slots.release(self.run.id, ending.block)
         outcome = self._outcome(ending)
         fact = Ended(ending.block, attempt, outcome, self.parts.clock.now(), self.parts.random.random(), ending.wait)
         if ending.error is not None:
@@ -303,6 +301,8 @@ class RunDriver:
                 continue
             if not self._within_limits():
                 break
+            if not self._has_slots(block):
+                continue
             worker = self._worker_for(block)
             if worker is None:
                 self._ask_for_workers(now)
@@ -315,10 +315,16 @@ class RunDriver:
         return started
 
     def _within_limits(self) -> bool:
-        limits = self.pipeline.limits
-        if limits.per_run is not None and self.running >= limits.per_run:
-            return False
-        return limits.per_pipeline is None or self.parts.running_blocks(self.pipeline.uuid) < limits.per_pipeline
+        most = self.pipeline.limits.per_run
+        return most is None or self.running < most
+
+    def _has_slots(self, block: str) -> bool:
+        """Whether a block holds the slots that it needs; if not, it waits for them from now on."""
+        needs = self.pipeline.slots_of(block)
+        if not needs or self.parts.slots.holds(self.run.id, block):
+            return True
+        self.parts.slots.ask(self.run.id, block, self.run.fence, needs, self.wake)
+        return False
 
     def _worker_for(self, block: str) -> Worker | None:
         key = self._key(block)

@@ -26,6 +26,7 @@ from headrace.engine.listener import Listener
 from headrace.engine.log_writer import LogWriter
 from headrace.engine.moves import clean
 from headrace.engine.shelf import Shelf
+from headrace.engine.slots import SlotKeeper
 from headrace.engine.sweeper import Sweeper
 from headrace.engine.workers import WorkerPool
 from headrace.engine.writer import StepWriter
@@ -33,6 +34,7 @@ from headrace.store.database import Database
 from headrace.store.errors import DATABASE_AWAY
 from headrace.store.queries import QUERIES
 from headrace.store.runs import ClaimedRun, claim_runs, fail_run, release_runs, runs_driven
+from headrace.store.slots import keep_pools
 
 T = TypeVar("T")
 
@@ -90,6 +92,7 @@ class Engine:
         self.sweeper = Sweeper(self.database, clock, self.settings.sweep)
         self.writer = StepWriter(self.database, self.id, clock)
         self.logs = LogWriter(self.database, clock)
+        self.slots = SlotKeeper(self.database, self.project_id, clock)
         self._parts = Parts(
             writer=self.writer,
             pool=self.pool,
@@ -97,8 +100,7 @@ class Engine:
             clock=clock,
             random=self.random,
             project=self.project,
-            running_blocks=self._running_blocks,
-            wake_pipeline=self._wake_pipeline,
+            slots=self.slots,
             changed=self._note_change,
         )
 
@@ -120,8 +122,9 @@ class Engine:
         self.changed(run, ended)
 
     def wake(self) -> None:
-        """Look for runs and cancels now."""
+        """Look for runs, cancels and free slots now."""
         self._woken.set()
+        self.slots.wake()
 
     async def ready(self) -> None:
         """Wait until the service has its lease."""
@@ -133,6 +136,7 @@ class Engine:
             try:
                 services.start_soon(self.writer.run)
                 services.start_soon(self.logs.run)
+                services.start_soon(self.slots.run)
                 services.start_soon(self.lease.keep)
                 await self.lease.held.wait()
                 async with anyio.create_task_group() as tasks:
@@ -222,7 +226,6 @@ class Engine:
         finally:
             self._claimed.discard(run.id)
             self._stirred.set()
-            self._wake_pipeline(run.pipeline)
 
     async def _driven_to_its_end(self, run: ClaimedRun) -> None:
         driver = await self._patiently(lambda: self._driver(run))
@@ -244,6 +247,8 @@ class Engine:
 
     async def _driver(self, run: ClaimedRun) -> RunDriver:
         pipeline = await self._pipeline(run.version)
+        if pipeline.limits.per_pipeline is not None:
+            await keep_pools(self.database, self.project_id, {pipeline.own_pool: pipeline.limits.per_pipeline})
         rows = await self.database.fetch(QUERIES["block_states"], run.id)
         shelf = Shelf(self.database, run.id, self.work_folder / f"run-{run.id}-{run.fence}")
         attempts = AttemptRunner(run, pipeline, self.project, shelf, self.logs, self._parts.clock)
@@ -263,14 +268,6 @@ class Engine:
                 self._versions.clear()
             self._versions[version] = pipeline_from_json(definition)
         return self._versions[version]
-
-    def _running_blocks(self, pipeline: str) -> int:
-        return sum(driver.running for driver in self._drivers.values() if driver.pipeline.uuid == pipeline)
-
-    def _wake_pipeline(self, pipeline: str) -> None:
-        for driver in self._drivers.values():
-            if driver.pipeline.uuid == pipeline:
-                driver.wake()
 
 
 def _recorded_state(run: ClaimedRun, pipeline: Pipeline, rows: Sequence[Mapping[str, Any]]) -> RunState:

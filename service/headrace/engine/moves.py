@@ -39,20 +39,15 @@ def wait_reason(pipeline: Pipeline, uuid: str, state: BlockState) -> str | None:
     if state.due is not None:
         most = pipeline.by_uuid[uuid].retry.count
         return f"attempt {state.attempt} failed; retry {state.failures} of {most} at {_time(state.due)}"
-    limits = pipeline.limits
-    if limits.per_run is not None or limits.per_pipeline is not None:
-        return f"waiting for a free worker under the limits of pipeline {pipeline.uuid} ({_limits_told(pipeline)})"
-    return "waiting for a free worker"
+    slots = pipeline.slots_of(uuid)
+    told = [f"a slot of {_pools_told(slots)}"] if slots else []
+    per_run = pipeline.limits.per_run
+    told.append("a free worker" if per_run is None else f"a free worker (at most {per_run} blocks of a run at once)")
+    return f"waiting for {' and '.join(told)}"
 
 
-def _limits_told(pipeline: Pipeline) -> str:
-    limits = pipeline.limits
-    told = []
-    if limits.per_run is not None:
-        told.append(f"{limits.per_run} blocks a run")
-    if limits.per_pipeline is not None:
-        told.append(f"{limits.per_pipeline} blocks at once over all runs")
-    return ", ".join(told)
+def _pools_told(slots: Mapping[str, int]) -> str:
+    return ", ".join(f"pool {name}" if count == 1 else f"pool {name} ({count} slots)" for name, count in slots.items())
 
 
 def _time(due: float | None) -> str:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from headrace.domain.statuses import RUN_TERMINAL, RunStatus
+from headrace.domain.statuses import RUN_TERMINAL, BlockStatus, RunStatus
 from headrace.engine.reading import run_row, view_run
+from headrace.engine.views import BlockRunView
 from headrace.store.admissions import ahead_at_gate, passed_gate
 from headrace.store.database import Database
+from headrace.store.slots import SlotWait, slots_in_the_way
 
 MOST_SHOWN = 5
 
@@ -31,7 +33,12 @@ async def why(database: Database, run: int) -> list[str]:
     if row["status"] == RunStatus.INITIAL:
         return [await _initial(database, row)]
     view = await view_run(database, run)
-    waits = [f"block {block.uuid}: {block.reason}" for block in view.blocks if block.reason and not block.finished_at]
+    waits = [
+        f"block {block.uuid}: {line}"
+        for block in view.blocks
+        if block.reason and not block.finished_at
+        for line in await _block(database, run, block)
+    ]
     return [view.reason, *waits] if view.reason and row["owner"] is None else waits
 
 
@@ -45,6 +52,18 @@ async def _initial(database: Database, row: Mapping[str, Any]) -> str:
     held = ", ".join(f"run {holder.id} ({holder.status})" for holder in holders) or "nobody any more"
     behind = f"; {ahead} more wait before it" if ahead else "; it is next"
     return f"waiting for {gate_told(gate)} ({cap} at once), held by {held}{behind}"
+
+
+async def _block(database: Database, run: int, block: BlockRunView) -> list[str]:
+    waits = await slots_in_the_way(database, run, block.uuid) if block.status == BlockStatus.QUEUED else []
+    return [_slot_told(wait) for wait in waits] or [block.reason or ""]
+
+
+def _slot_told(wait: SlotWait) -> str:
+    size = "" if wait.size is None else f" ({wait.size} slots)"
+    held = ", ".join(wait.holders) or "nobody any more"
+    behind = f"; {wait.ahead} more wait before it" if wait.ahead else "; it is next"
+    return f"waiting for a slot of pool {wait.pool}{size}, held by {held}{behind}"
 
 
 def gate_told(gate: str) -> str:

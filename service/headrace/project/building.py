@@ -42,6 +42,7 @@ class Defaults:
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     limits: Limits = field(default_factory=Limits)
     run_limits: RunLimits = field(default_factory=RunLimits)
+    pools: Mapping[str, int] = field(default_factory=dict)
     isolation: Isolation = Isolation.PIPELINE
 
 
@@ -211,6 +212,7 @@ class _Building:
             ),
             timeout=policies.seconds(values.get("timeout"), "timeout", self._refuser(*entry.place())),
             memory_limit=policies.memory(bytes_given, self._refuser(*entry.place("configuration"))),
+            pools=policies.block_pools(values.get("pool"), self.defaults.pools, self._refuser(*entry.place())),
         )
 
     def _source(self, entry: Entry) -> Source | None:

@@ -74,6 +74,39 @@ def limits(base: Limits, value: Any, refuse: Refuse) -> Limits:
     return Limits(per_run, _limit(value, "pipeline_block_limit", base.per_pipeline, refuse))
 
 
+def pools(value: Any, refuse: Refuse) -> Mapping[str, int]:
+    """The pools of a project: name to size."""
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        refuse("pools", "pools is not a mapping.", "Write one `name: size` a line.")
+        return {}
+    good = {str(name): size for name, size in value.items() if is_count(size, least=1)}
+    for name in value.keys() - good.keys():
+        refuse("pools", f"The size of pool {name} cannot be {value[name]!r}.", "Write a whole number from 1.")
+    return good
+
+
+def block_pools(value: Any, known: Mapping[str, int], refuse: Refuse) -> Mapping[str, int]:
+    """The pools whose slots a block holds: a name, or names to how many; each must be a pool of the project."""
+    if value is None:
+        return {}
+    given = {value: 1} if isinstance(value, str) else value
+    if not isinstance(given, dict) or not all(is_count(count, least=1) for count in given.values()):
+        refuse("pool", f"pool cannot be {value!r}.", "Write a pool's name, or `name: slots` under it.")
+        return {}
+    unknown = [str(name) for name in given if name not in known]
+    if unknown:
+        named = ", ".join(known) or "none"
+        refuse(
+            "pool",
+            f"There is no pool {unknown[0]}.",
+            f"Write it under `pools` in the project's metadata.yaml; there: {named}.",
+        )
+        return {}
+    return {str(name): count for name, count in given.items()}
+
+
 def run_limits(base: RunLimits, value: Any, refuse: Refuse) -> RunLimits:
     """`base` with what a `concurrency_config` names of limits over runs laid over it."""
     if not isinstance(value, dict):

@@ -169,5 +169,6 @@ def _defaults(values: Mapping[str, Any], faults: FaultList) -> Defaults:
         retry=policies.retry_policy(RetryPolicy(), values.get("retry_config"), refuser("retry_config")),
         limits=policies.limits(Limits(), values.get("concurrency_config"), refuser("concurrency_config")),
         run_limits=policies.run_limits(RunLimits(), values.get("concurrency_config"), refuser("concurrency_config")),
+        pools=policies.pools(values.get("pools"), refuser("pools")),
         isolation=policies.isolation(values.get("isolation"), Isolation.PIPELINE, refuser(None)),
     )
