@@ -1,8 +1,9 @@
 """Rows of a query as a frame whose columns keep the types that they have in Postgres.
 
 smallint, integer and bigint stay integers (Int16, Int32 and Int64 where there is a NULL), boolean stays boolean,
-timestamp is datetime64[us], timestamptz is the same in UTC, numeric is float64 (Decimal objects with `exact`), text and
-uuid are str, json and jsonb are dicts and lists, date and time are objects of datetime, bytea is bytes.
+timestamp is datetime64[us], timestamptz is the same in UTC, numeric is float64 (Decimal objects with `exact`; integers
+where it has whole numbers only and float64 could change one), text, uuid and enums are str, json and jsonb are dicts
+and lists, date and time are objects of datetime, bytea is bytes.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from typing import Any
 import pandas as pd
 
 BATCH = 20_000
+EXACT = 2**53
+"""Below this float64 has every whole number."""
 
 
 async def load_frame(connection: Any, query: str, limit: int, exact: bool) -> pd.DataFrame:
@@ -41,12 +44,37 @@ def _frame(series: Sequence[Any], names: Sequence[str]) -> pd.DataFrame:
 def _series(values: list[Any], kind: Any, exact: bool) -> Any:
     if kind.kind == "array":
         return pd.Series(values, dtype=object)
-    make = _MAKERS.get(kind.name, _objects)
+    make = _MAKERS.get(kind.name, _others)
     return pd.Series(values, dtype=object) if exact and kind.name == "numeric" else make(values)
 
 
 def _objects(values: list[Any]) -> Any:
     return pd.Series(values, dtype=object)
+
+
+def _others(values: list[Any]) -> Any:
+    """Types that have no entry of their own: text where all values are, as of enums."""
+    are_texts = values and all(value is None or isinstance(value, str) for value in values)
+    return _texts(values) if are_texts else _objects(values)
+
+
+def _numerics(values: list[Any]) -> Any:
+    floats = [None if value is None else float(value) for value in values]
+    if any(value is not None and abs(value) >= EXACT for value in floats):
+        present = [value for value in values if value is not None]
+        if all(value.is_finite() and value == value.to_integral_value() for value in present):
+            return _wide_integers([None if value is None else int(value) for value in values])
+    return pd.Series(floats, dtype="float64")
+
+
+def _wide_integers(values: list[int | None]) -> Any:
+    present = [value for value in values if value is not None]
+    letter = "I" if None in values else "i"
+    if min(present) >= -(2**63) and max(present) < 2**63:
+        return pd.Series(values, dtype=f"{letter}nt64")
+    if min(present) >= 0 and max(present) < 2**64:
+        return pd.Series(values, dtype="UInt64" if None in values else "uint64")
+    return _objects(values)
 
 
 def _integers(bits: int) -> Callable[[list[Any]], Any]:
@@ -87,7 +115,9 @@ _MAKERS: dict[str, Callable[[list[Any]], Any]] = {
     "oid": _integers(64),
     "float4": _floats("float32"),
     "float8": _floats("float64"),
-    "numeric": _floats("float64"),
+    "numeric": _numerics,
+    "json": _objects,
+    "jsonb": _objects,
     "bool": _booleans,
     "text": _texts,
     "varchar": _texts,

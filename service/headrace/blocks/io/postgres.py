@@ -251,6 +251,13 @@ class Postgres:
             self._export(df, target, names, index=index, query=query_string)
         self.commit()
 
+    def upsert(
+        self, df: Any, schema_name: str | None, table_name: str, unique_constraints: Sequence[str], **options: Any
+    ) -> None:
+        """Add a frame's rows to a table, and update those that are there already under `unique_constraints`."""
+        more = {"if_exists": ExportWritePolicy.APPEND, "unique_conflict_method": "UPDATE", **options}
+        self.export(df, schema_name, table_name, unique_constraints=unique_constraints, **more)
+
     def _export(self, df: Any, target: Target, names: _Naming, *, index: bool, query: str | None) -> None:
         if query is not None:
             text = query.strip().rstrip(";")
