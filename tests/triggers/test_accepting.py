@@ -8,7 +8,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 from headrace.domain.events import Fate, NotAnEvent
-from headrace.project.faults import ProjectFault
+from headrace.project.faults import UnknownPipeline
 from headrace.store.database import Database
 from headrace.triggers.accepting import UnacceptableEvent
 from headrace.triggers.pinning import UnknownProject
@@ -204,7 +204,7 @@ async def test_a_manual_start_is_an_event_too_and_one_key_starts_once(database: 
         first = await stack.acceptor.start(stack.project.id, "orders", {"a": 1}, key="mine")
         again = await stack.acceptor.start(stack.project.id, "orders", {"a": 2}, key="mine")
         other = await stack.acceptor.start(stack.project.id, "orders", {})
-        with pytest.raises(ProjectFault, match="nowhere"):
+        with pytest.raises(UnknownPipeline, match="nowhere"):
             await stack.acceptor.start(stack.project.id, "nowhere", {})
         with pytest.raises(UnknownProject):
             await stack.acceptor.start(stack.project.id + 1, "orders", {})

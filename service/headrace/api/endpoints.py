@@ -37,9 +37,17 @@ async def _given(served: Served, route: Route, request: web.Request) -> dict[str
         given["path"] = _read(model, "path", request.match_info)
     if (model := route.takes("query")) is not None:
         given["query"] = _read(model, "query", request.query)
+    if (model := route.takes("headers")) is not None:
+        given["headers"] = _read(model, "headers", _named(model, request.headers))
     if (model := route.takes("body")) is not None:
         given["body"] = await _read_json(served, model, request)
     return given
+
+
+def _named(model: type[BaseModel], headers: Mapping[str, str]) -> dict[str, str]:
+    """Those of a request's headers that a model names; the others are not the route's business."""
+    names = [field.alias or name for name, field in model.model_fields.items()]
+    return {name: headers[name] for name in names if name in headers}
 
 
 def _read(model: type[BaseModel], part: str, values: Mapping[str, Any]) -> BaseModel:

@@ -8,7 +8,7 @@ from http import HTTPStatus
 from typing import Any
 
 from aiohttp import web
-from pydantic import BaseModel, TypeAdapter
+from pydantic import TypeAdapter
 from pydantic.json_schema import JsonSchemaMode
 
 from headrace.api import problems
@@ -17,6 +17,8 @@ from headrace.domain.scopes import Scope
 
 _REF = "#/components/schemas/{model}"
 _NAMES = re.compile(r"\{(\w+)\}")
+_PARTS = {"path": "path", "query": "query", "headers": "header"}
+"""Parts of a request that are written as parameters, to what OpenAPI calls them."""
 _EVERYWHERE = ("internal-error", "not-ready")
 _SECURED = ("unauthenticated", "forbidden")
 _GIVEN = ("invalid-request",)
@@ -92,7 +94,7 @@ def _operation(route: Route, schemas: Mapping[_Key, dict[str, Any]]) -> dict[str
         "description": rest.strip() or summary,
         "tags": [_tag(route)],
         "security": [] if route.scope is None else [{"token": []}],
-        "parameters": [*_parameters(route, "path"), *_parameters(route, "query")],
+        "parameters": [parameter for part in _PARTS for parameter in _parameters(route, part)],
         "responses": _responses(route, schemas),
     }
     if route.scope is not None:
@@ -111,24 +113,21 @@ def _parameters(route: Route, part: str) -> list[dict[str, Any]]:
     model = route.takes(part)
     if model is None:
         return []
-    return [_parameter(part, name, *_schema_of(model, name)) for name in model.model_fields]
-
-
-def _schema_of(model: type[BaseModel], name: str) -> tuple[dict[str, Any], bool]:
-    """A field's schema by itself, and whether it must be given. Null cannot be written in an address."""
     whole = model.model_json_schema(ref_template=_REF)
+    return [_parameter(_PARTS[part], name, whole) for name in whole["properties"]]
+
+
+def _parameter(place: str, name: str, whole: dict[str, Any]) -> dict[str, Any]:
+    """One parameter of a model's whole schema. Null cannot be written in an address or a header."""
     schema = dict(whole["properties"][name])
     one = [choice for choice in schema.get("anyOf", ()) if choice != {"type": "null"}]
-    if "anyOf" in schema and len(one) == 1:
+    if len(one) == 1:
         schema = {**one[0], **{key: value for key, value in schema.items() if key not in ("anyOf", "default")}}
     if "$ref" in schema:
         schema = {**whole["$defs"][schema.pop("$ref").rpartition("/")[2]], **schema}
-    return schema, name in whole.get("required", ())
-
-
-def _parameter(part: str, name: str, schema: dict[str, Any], required: bool) -> dict[str, Any]:
     described = {"description": schema.pop("description")} if "description" in schema else {}
-    return {"name": name, "in": part, "required": required, "schema": schema, **described}
+    required = name in whole.get("required", ())
+    return {"name": name, "in": place, "required": required, "schema": schema, **described}
 
 
 def _responses(route: Route, schemas: Mapping[_Key, dict[str, Any]]) -> dict[str, Any]:
@@ -156,7 +155,7 @@ def _codes(route: Route) -> list[str]:
     codes = [*_EVERYWHERE, *route.problems]
     if route.scope is not None:
         codes += _SECURED
-    if any(route.takes(part) for part in ("path", "query", "body")):
+    if any(route.takes(part) for part in (*_PARTS, "body")):
         codes += _GIVEN
     if route.takes("body") is not None:
         codes += _BODIED

@@ -33,7 +33,7 @@ class Call:
 
 
 Answer = Callable[..., Awaitable[Any]]
-"""`async def answer(call, *, path, query, body) -> model`, each of the three only where the route takes it."""
+"""`async def answer(call, *, path, query, headers, body) -> model`, each of the four only where the route takes it."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Route:
         return inspect.getdoc(self.answer) or ""
 
     def takes(self, part: str) -> type[BaseModel] | None:
-        """The model of a request's `path`, `query` or `body`; None where the route takes none."""
+        """The model of a request's `path`, `query`, `headers` or `body`; None where the route takes none."""
         return self._hints.get(part)
 
     @cached_property

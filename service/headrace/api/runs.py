@@ -9,6 +9,7 @@ from pydantic import Field
 
 from headrace.api.fields import Given, Id, Text, Variables
 from headrace.api.pages import Page, PageQuery, page_of
+from headrace.api.problems import InvalidRequest
 from headrace.api.routes import Call, Route
 from headrace.domain.scopes import Scope
 from headrace.domain.statuses import RunStatus
@@ -40,6 +41,20 @@ class NewRun(Given):
     with_upstream: Annotated[bool, Field(description="With `block`: run all blocks above it too.")] = False
 
 
+class StartHeaders(Given):
+    """What tells one start from another."""
+
+    key: Annotated[
+        str | None,
+        Field(
+            alias="Idempotency-Key",
+            max_length=200,
+            pattern=r"^[!-~]+$",
+            description="Starts with the same key are one: the run is made once.",
+        ),
+    ] = None
+
+
 class Retry(Given):
     """How to run again what did not complete."""
 
@@ -52,6 +67,13 @@ class StartedRun:
     """A run that is recorded; it starts as soon as a service claims it."""
 
     id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Waits:
+    """What a run waits for now, a line each, and behind whom; empty where it waits for nothing."""
+
+    items: tuple[str, ...]
 
 
 async def list_runs(call: Call, query: RunsQuery) -> Page[RunSummary]:
@@ -73,9 +95,26 @@ async def show_run(call: Call, path: RunPath) -> RunView:
     return await view_run(call.served.opened, path.run)
 
 
-async def start_run(call: Call, body: NewRun) -> StartedRun:
-    """Start a run of a pipeline, or of one of its blocks."""
-    run = await call.served.project(body.project).create_run(
+async def show_waits(call: Call, path: RunPath) -> Waits:
+    """Tell what a run waits for."""
+    headrace = await call.served.project_of(path.run)
+    return Waits(tuple(await headrace.why(path.run)))
+
+
+async def start_run(call: Call, headers: StartHeaders, body: NewRun) -> StartedRun:
+    """Start a run of a pipeline, or of one of its blocks.
+
+    A start of the whole pipeline with an `Idempotency-Key` is made once: the same key again gives the same run.
+    """
+    headrace = call.served.project(body.project)
+    if body.block is None:
+        accepted = await call.served.intake.acceptor.start(
+            headrace.project_id, body.pipeline, body.variables, key=headers.key
+        )
+        return _started(call, accepted.runs[0])
+    if headers.key is not None:
+        raise InvalidRequest("Runs of one block take no Idempotency-Key.", remedy="Send it without that header.")
+    run = await headrace.create_run(
         body.pipeline, variables=body.variables, block=body.block, with_upstream=body.with_upstream
     )
     return _started(call, run)
@@ -101,12 +140,14 @@ def _started(call: Call, run: int) -> StartedRun:
 
 _CANNOT_START = (
     "unknown-project", "project-needed", "unknown-pipeline", "unknown-block", "no-stored-output", "project-fault",
+    "unacceptable-event",
 )  # fmt: skip
 
 ROUTES = (
     Route("GET", "/api/v1/runs", Scope.READ, list_runs, problems=("unknown-project",)),
     Route("POST", "/api/v1/runs", Scope.RUN, start_run, 201, _CANNOT_START),
     Route("GET", "/api/v1/runs/{run}", Scope.READ, show_run, problems=("unknown-run",)),
+    Route("GET", "/api/v1/runs/{run}/why", Scope.READ, show_waits, problems=("unknown-run",)),
     Route("POST", "/api/v1/runs/{run}/cancel", Scope.RUN, cancel_run, 202, problems=("unknown-run", "already-ended")),
     Route(
         "POST",

@@ -95,6 +95,10 @@ class Served:
             raise UnknownProject(f"There is no project {name} here.", remedy=f"Projects here: {known}.")
         return self.projects[name]
 
+    def name_of(self, project: int) -> str:
+        """The name of a project that is served here."""
+        return next(name for name, headrace in self.projects.items() if headrace.project_id == project)
+
     def chosen_ids(self, name: str | None) -> list[int]:
         """The ids of the project of a name, or of all."""
         return self.project_ids if name is None else [self.project(name).project_id]

@@ -228,6 +228,7 @@ class EventSummary:
     """One line of a list of events."""
 
     id: int
+    project_id: int
     source: str
     kind: str
     key: str
@@ -273,15 +274,15 @@ NO_MATCH = "no match"
 
 async def newest_events(
     database: Database,
-    project: int,
+    projects: Sequence[int],
     *,
     limit: int,
     before: int | None = None,
     source: str | None = None,
     fate: str | None = None,
 ) -> list[EventSummary]:
-    """A page of a project's events, newest first, with ids under `before`; `fate` may be NO_MATCH."""
-    rows = await database.fetch(QUERIES["newest_events"], project, before, source, fate, limit)
+    """A page of some projects' events, newest first, with ids under `before`; `fate` may be NO_MATCH."""
+    rows = await database.fetch(QUERIES["newest_events"], list(projects), before, source, fate, limit)
     return [EventSummary(**row) for row in rows]
 
 

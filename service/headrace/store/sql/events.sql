@@ -116,10 +116,10 @@ UPDATE headrace.event_fate SET fate = $3, reason = $4, decided_at = now()
 WHERE trigger_id = $1 AND event_id = ANY ($2::bigint[]) AND fate = 'waiting';
 
 -- name: newest_events
--- A page of a project's events, newest first, before an id.
-SELECT e.id, e.source, e.kind, e.key, e.occurred_at, e.received_at, e.replay_of
+-- A page of some projects' events, newest first, before an id.
+SELECT e.id, e.project_id, e.source, e.kind, e.key, e.occurred_at, e.received_at, e.replay_of
 FROM headrace.event AS e
-WHERE e.project_id = $1
+WHERE e.project_id = ANY ($1::bigint[])
   AND ($2::bigint IS NULL OR e.id < $2)
   AND ($3::text IS NULL OR e.source = $3)
   AND ($4::text IS NULL
