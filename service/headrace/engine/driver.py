@@ -6,6 +6,7 @@ One step of a run is recorded at a time; whatever happens meanwhile goes into th
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -110,6 +111,8 @@ class RunDriver:
     _ready: dict[str, float | None] = field(default_factory=dict)
     _offered: list[tuple[WorkerKey, Worker]] = field(default_factory=list)
     _waiters: Counter[WorkerKey] = field(default_factory=Counter)
+    _looked_at: float = -math.inf
+    """When it was last looked at what is ready."""
     _cancel_asked: bool = False
     _is_turning: bool = False
     _scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
@@ -187,7 +190,8 @@ class RunDriver:
             await self._woken.wait()
 
     def _next_due(self) -> float | None:
-        times = [due for due in self._ready.values() if due is not None and due > self.parts.clock.now()]
+        """When something comes due that was too early at the last look at what is ready; it may have passed by now."""
+        times = [due for due in self._ready.values() if due is not None and due > self._looked_at]
         if (limit := self._time_limit()) is not None and self.state.ending is None:
             times.append(limit)
         return min(times, default=None)
@@ -289,10 +293,10 @@ class RunDriver:
 
     def _start_ready(self, turn: _Turn) -> list[tuple[str, Worker]]:
         started: list[tuple[str, Worker]] = []
+        now = self._looked_at = self.parts.clock.now()
         if self.parts.draining.is_set():
             self._return_offered()
             return started
-        now = self.parts.clock.now()
         for block, due in list(self._ready.items()):
             if self.state.blocks[block].status is not BlockStatus.QUEUED:
                 del self._ready[block]
