@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import asyncpg
 import pytest
 import pytest_asyncio
 import yaml
 from headrace.engine.workers import WorkerPool
 from headrace.worker.protocol import CodeRef, Failure, Input, Mode, Outcome, OutputRef
 
+from tests.support.postgres import Server
+from tests.support.profiles import write_profile
 from tests.support.workers import Runs, make_pool, value_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -140,3 +143,43 @@ async def test_tests_alone_run_on_outputs_that_are_kept(run: Runs) -> None:
     refs = tuple(OutputRef(output.codec, output.inline, output.path) for output in outputs)
     result = await run(f"@data_loader\n{source}", mode=Mode.TEST, inputs=(Input("b", refs),))
     assert result.tests_passed == 1, result.failure
+
+
+async def test_a_query_ends_with_a_worker_that_is_killed(run: Runs, tmp_path: Path, postgres: Server) -> None:
+    async with postgres.fresh("template1") as dsn:
+        write_profile(tmp_path, dsn)
+        source = """
+        import os, threading
+        from headrace.io import ConfigFileLoader, Postgres
+        @data_loader
+        def f():
+            with Postgres.with_config(ConfigFileLoader()) as loader:
+                loader.execute("SELECT pg_advisory_lock(7)")
+                threading.Timer(0.2, os.kill, (os.getpid(), 9)).start()
+                loader.execute("SELECT pg_sleep(60)")
+        """
+        result = await run(source)
+        assert result.failure is not None
+        assert result.failure.kind == "died"
+        connection = await asyncpg.connect(dsn)
+        await connection.execute("SELECT pg_advisory_lock(7)", timeout=20)
+        await connection.close()
+
+
+async def test_a_query_ends_with_the_block_that_waits_for_it(run: Runs, tmp_path: Path, postgres: Server) -> None:
+    async with postgres.fresh("template1") as dsn:
+        write_profile(tmp_path, dsn)
+        source = """
+        from headrace.io import ConfigFileLoader, Postgres
+        @data_loader
+        def f():
+            with Postgres.with_config(ConfigFileLoader()) as loader:
+                loader.execute("SELECT pg_sleep(60)")
+        """
+        result = await run(source, timeout=1, grace=10)
+        assert result.failure is not None
+        assert result.failure.kind == "timeout"
+        connection = await asyncpg.connect(dsn)
+        others = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep%' AND pid <> pg_backend_pid()"
+        assert await connection.fetchval(others) == 0
+        await connection.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -91,6 +92,9 @@ async def connect(address: Address, settings: Mapping[str, str]) -> Any:
             f"No connection to {address}: {told}.",
             remedy="Check the POSTGRES_ settings of the profile, and that the server runs and can be reached.",
         ) from None
+    with suppress(asyncpg.PostgresError):  # some platforms have no way to look
+        # A query must not outlive a block that was killed: it may hold locks that the next attempt needs.
+        await connection.execute("SET client_connection_check_interval = '2s'")
     for kind in ("json", "jsonb"):
         await connection.set_type_codec(kind, encoder=json.dumps, decoder=json.loads, schema="pg_catalog")
     return connection
