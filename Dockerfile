@@ -22,5 +22,6 @@ WORKDIR /project
 USER 10001
 VOLUME /var/lib/headrace
 EXPOSE 6789
-HEALTHCHECK --interval=30s --timeout=10s --start-period=30s CMD ["headrace", "db", "status"]
-CMD ["headrace", "run", "/project", "api_to_postgres"]
+HEALTHCHECK --interval=30s --timeout=10s --start-period=30s \
+    CMD ["python", "-c", "from urllib.request import urlopen; urlopen('http://127.0.0.1:6789/readyz', timeout=8)"]
+CMD ["headrace", "start", "/project", "--host", "0.0.0.0"]

@@ -6,6 +6,7 @@ import fnmatch
 import json
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import sysconfig
@@ -19,6 +20,7 @@ from headrace.project.dotenv import read_dotenv
 
 from tests.packaging.test_wheel import build, files_in
 from tests.support.checkout import ROOT
+from tests.support.postgres import server_environ, server_home
 
 
 @dataclass(frozen=True)
@@ -80,17 +82,61 @@ def test_what_the_first_stage_copies_is_enough_to_build_the_whole_wheel(tmp_path
 def test_what_the_last_stage_copies_is_a_project_without_faults(tmp_path: Path):
     copy_into(tmp_path, stages()[-1])
     assert check_project(tmp_path / "project", {}) == []
-    command = json.loads(next(found.text for found in stages()[-1] if found.name == "CMD"))
-    assert command[-2] == "/project"
-    assert (tmp_path / "project" / "pipelines" / command[-1] / "metadata.yaml").is_file()
 
 
-def test_the_image_runs_as_an_ordinary_user_says_how_it_is_and_has_the_port():
+def test_the_image_runs_as_an_ordinary_user_and_has_the_port():
     last = {found.name: found.text for found in stages()[-1]}
     assert len(stages()) > 1
     assert int(last["USER"]) > 0
-    assert 'CMD ["headrace", "db", "status"]' in last["HEALTHCHECK"]
     assert last["EXPOSE"] == "6789"
+
+
+def words(text: str) -> list[str]:
+    """The command in an instruction, as a list of words."""
+    return json.loads(text[text.index("[") :])
+
+
+def test_the_image_serves_its_project_and_its_health_check_sees_that(tmp_path: Path):
+    """The commands of the image, on another port and folder: sick before the service is there, well when it is ready."""
+    copy_into(tmp_path, stages()[-1])
+    last = {found.name: found.text for found in stages()[-1]}
+    scripts = Path(sysconfig.get_path("scripts"))
+    port = str(free_port())
+    start = [str(scripts / "headrace"), *words(last["CMD"])[1:], "--port", port]
+    start[start.index("/project")] = str(tmp_path / "project")
+    look = [sys.executable, *words(last["HEALTHCHECK"])[1:]]
+    look[-1] = look[-1].replace(":6789/", f":{port}/")
+    with server_home() as home:
+        environ = {**server_environ(home), "HEADRACE_API_TOKEN": "t" * 32}
+        assert subprocess.run(look, env=environ, capture_output=True, check=False).returncode == 1
+        with subprocess.Popen(start, env=environ, stderr=subprocess.PIPE, text=True) as service:
+            try:
+                assert service.stderr is not None
+                assert any("serving: ready" in line for line in service.stderr)
+                subprocess.run(look, env=environ, check=True, timeout=20)
+            finally:
+                service.terminate()
+                service.communicate(timeout=40)
+        assert service.returncode == 0
+
+
+def test_the_image_does_not_serve_the_network_without_a_token(tmp_path: Path):
+    copy_into(tmp_path, stages()[-1])
+    start = [str(Path(sysconfig.get_path("scripts")) / "headrace"), "start", str(tmp_path / "project"), "--port", "0"]
+    with server_home() as home:
+        environ = {**server_environ(home), "HEADRACE_API_TOKEN": ""}
+        told = subprocess.run(
+            [*start, "--host", "0.0.0.0"], env=environ, capture_output=True, text=True, timeout=60, check=False
+        )
+    assert told.returncode != 0
+    assert "HEADRACE_API_TOKEN" in told.stderr
+
+
+def free_port() -> int:
+    """A port that nobody listens on now."""
+    with socket.socket() as chosen:
+        chosen.bind(("127.0.0.1", 0))
+        return int(chosen.getsockname()[1])
 
 
 @pytest.mark.may_skip
@@ -107,7 +153,7 @@ def test_the_compose_file_needs_no_variable_that_the_template_lacks():
     text = (ROOT / "compose.yaml").read_text()
     given, faults = read_dotenv((ROOT / "dev.env").read_text())
     assert not faults
-    assert set(re.findall(r"(?<!\$)\$\{(\w+)\}", text)) <= set(given)
+    assert set(re.findall(r"(?<!\$)\$\{(\w+)", text)) <= set(given)
 
 
 def test_the_compose_file_joins_the_image_to_a_postgres_that_keeps_its_data():
