@@ -41,3 +41,9 @@ def test_every_promise_names_tests_that_are_there(promise: str):
     defined = "".join(file.read_text() for file in files)
     for test in tests:
         assert f"def {test}(" in defined, test
+
+
+def test_the_page_on_development_names_every_room_of_the_package():
+    rooms = {path.parent.name for path in (ROOT / "service" / "headrace").glob("*/__init__.py")}
+    text = (ROOT / "docs" / "development.md").read_text()
+    assert set(re.findall(r"^\| `(\w+)/` \|", text, flags=re.MULTILINE)) == rooms
