@@ -19,9 +19,12 @@ from headrace.api.listening import listening
 from headrace.api.own_token import OwnToken, own_token, recorded_token, token_file
 from headrace.api.served import ApiSettings, Served
 from headrace.domain.errors import HeadraceError
+from headrace.domain.retention import ProjectRetention
+from headrace.engine.clock import SystemClock
 from headrace.engine.engine import Engine, EngineSettings
+from headrace.engine.retention import Retainer
 from headrace.project.following import FollowedProject
-from headrace.project.reading import Project
+from headrace.project.reading import Project, read_project
 from headrace.service import Headrace, start_engine
 from headrace.store.database import URL_SETTING, Database, open_database
 from headrace.store.embedded import HOME_SETTING
@@ -191,6 +194,8 @@ class Service:
             async with anyio.create_task_group() as parts:
                 for name, run in {**intake.parts, "the announcer of runs": announcer.run}.items():
                     parts.start_soon(supervised, name, run)
+                for number, each in ids.items():
+                    parts.start_soon(supervised, "the removal of what is old", _retainer(database, number, each).run)
                 await intake.book.ready()
                 self.served.open(database, {headrace.project.name: headrace for headrace in headraces}, intake)
                 log.info("ready")
@@ -206,7 +211,7 @@ class Service:
     async def _driven(
         self, stack: AsyncExitStack, database: Database, number: int, project: Project, intake: Intake
     ) -> Headrace:
-        headrace = Headrace(project, number, database, on_end=lambda run: intake.ended_runs.wake())
+        headrace = Headrace(project, number, database, on_end=intake.run_ended)
         await start_engine(stack, headrace, claim_all=True, settings=self.settings.engine, spares=self.settings.spares)
         return headrace
 
@@ -241,6 +246,13 @@ class Announcer:
             await self._made.wait()
             self._made = anyio.Event()
             await self.database.waker.wake()
+
+
+def _retainer(database: Database, number: int, project: FollowedProject) -> Retainer:
+    def retention() -> ProjectRetention:
+        return read_project(project.root, project.environ).retention
+
+    return Retainer(database, number, retention, SystemClock())
 
 
 def _given_digest(environ: Mapping[str, str]) -> bytes | None:

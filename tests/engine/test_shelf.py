@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from uuid import uuid4
 
 import pytest
 from headrace.engine import shelf as shelving
@@ -85,16 +84,17 @@ async def test_a_file_that_cannot_be_written_is_told_and_leaves_nothing_behind(d
 
 
 async def test_blobs_without_an_output_are_dropped_once_their_run_is_over_and_they_are_old(database, tmp_path):
-    path = tmp_path / "file"
-    path.write_bytes(b"1" * 9_000_000)
-    kept, live, lost = uuid4(), uuid4(), uuid4()
     project = await database.fetchval("INSERT INTO headrace.project (path, name) VALUES ('/p', 'p') RETURNING id")
     await database.execute("INSERT INTO headrace.pipeline_version (hash, pipeline, definition) VALUES ('h', 'p', '{}')")
     run = await database.fetchval(
         "INSERT INTO headrace.run (project_id, pipeline, version) VALUES ($1, 'p', 'h') RETURNING id", project
     )
-    for blob, of in ((kept, run + 1), (live, run), (lost, run + 1)):
-        await store_blob(database, blob, of, path)
+    blobs = []
+    for number, of in enumerate((run + 1, run, run + 1)):
+        path = tmp_path / f"{number}"
+        path.write_bytes(b"%d" % number * 9_000_000)
+        blobs.append(await store_blob(database, of, path))
+    kept, live, _ = blobs
     await database.execute(
         "INSERT INTO headrace.output (run_id, block, position, attempt, codec, bytes, blob) "
         "VALUES ($1, 'a', 0, 1, 'pickle', 9000000, $2)",
@@ -104,3 +104,15 @@ async def test_blobs_without_an_output_are_dropped_once_their_run_is_over_and_th
     assert await drop_orphan_blobs(database, older_than=0) == 1
     left = {row["blob"] for row in await database.fetch("SELECT DISTINCT blob FROM headrace.blob_part")}
     assert left == {kept, live}
+
+
+async def test_identical_outputs_are_stored_once(database, tmp_path):
+    paths = [tmp_path / name for name in ("one", "two", "other")]
+    for path, content in zip(paths, (b"1", b"1", b"2"), strict=True):
+        path.write_bytes(content * 5_000_000)
+    one, two, other = [await store_blob(database, run, path) for run, path in enumerate(paths, start=1)]
+    assert one == two != other
+    assert await database.fetchval("SELECT sum(length(content)) FROM headrace.blob_part") == 10_000_000
+    assert await database.fetchval("SELECT run_id FROM headrace.blob WHERE id = $1", one) == 2
+    again = await asyncio.gather(*(store_blob(database, 7, paths[0]) for _ in range(5)))
+    assert set(again) == {one}

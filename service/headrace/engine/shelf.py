@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import anyio
 
@@ -85,8 +85,7 @@ class Shelf:
         if output.path is None:
             content = output.inline or b""
         else:
-            blob = uuid4()
-            await store_blob(self.database, blob, self.run, Path(output.path))
+            blob = await store_blob(self.database, self.run, Path(output.path))
         return NewOutput(
             block, output.index, attempt, output.codec, output.bytes, output.rows, content, blob, bytes(output.preview)
         )

@@ -11,6 +11,7 @@ from typing import Any
 from headrace.blocks.safe_yaml import Document, YamlFault, read_yaml
 from headrace.domain.limits import RunLimits
 from headrace.domain.pipeline import NEVER_RUN, Block, BlockType, Isolation, Limits, Pipeline, Source
+from headrace.domain.retention import Retention
 from headrace.domain.retry import RetryPolicy
 from headrace.project import policies
 from headrace.project.blocks import Entry, FaultList, read_entries
@@ -28,6 +29,7 @@ from headrace.project.files import (
 )
 from headrace.project.graph import find_cycle
 from headrace.project.plain import NotPlain, plain
+from headrace.project.retention import retention_of
 
 _APART = NEVER_RUN | {BlockType.CONDITIONAL, BlockType.CALLBACK}
 """Types that are no nodes of a run's graph."""
@@ -43,6 +45,7 @@ class Defaults:
     limits: Limits = field(default_factory=Limits)
     run_limits: RunLimits = field(default_factory=RunLimits)
     pools: Mapping[str, int] = field(default_factory=dict)
+    retention: Retention = field(default_factory=Retention)
     isolation: Isolation = Isolation.PIPELINE
 
 
@@ -62,6 +65,8 @@ class Reading:
     entries: tuple[Entry, ...] = ()
     places: tuple[str, ...] = ()
     document: Document = field(default_factory=lambda: Document(None))
+    retention: Retention | None = None
+    """The pipeline's own, where it says otherwise than its project."""
 
 
 def build_pipeline(root: Path, uuid: str, defaults: Defaults) -> Reading:
@@ -104,6 +109,7 @@ class _Building:
         )
         pipeline = self._pipeline()
         self._check_cycle(pipeline)
+        retention = self._retention()
         faults = tuple(sorted(self.faults.found, key=lambda fault: fault.line or 0))
         return Reading(
             self.uuid,
@@ -113,7 +119,12 @@ class _Building:
             tuple(self.entries),
             tuple(self.places),
             self.faults.document,
+            retention,
         )
+
+    def _retention(self) -> Retention | None:
+        given = self.values.get("retention")
+        return None if given is None else retention_of(self.defaults.retention, given, self._refuser())
 
     def _pipeline(self) -> Pipeline:
         settings = self.values.get("settings")

@@ -15,6 +15,7 @@ from headrace.blocks.secrets import secrets_in
 from headrace.blocks.templating import TemplateError, UnsetVariable, render
 from headrace.domain.limits import RunLimits
 from headrace.domain.pipeline import Isolation, Limits, Pipeline
+from headrace.domain.retention import ProjectRetention, Retention
 from headrace.domain.retry import RetryPolicy
 from headrace.domain.suggesting import suggestion
 from headrace.project import policies
@@ -23,6 +24,7 @@ from headrace.project.building import Defaults, Reading, build_pipeline
 from headrace.project.dotenv import read_dotenv
 from headrace.project.faults import Fault, NoProject, ProjectFault, UnknownPipeline, errors_of
 from headrace.project.files import UnreadableFile, inside, read_text
+from headrace.project.retention import retention_of, settings_retention
 
 SETTINGS = "metadata.yaml"
 READ = frozenset({"name", "retry_config", "concurrency_config", "isolation"})
@@ -47,6 +49,12 @@ class Project:
     def pipeline_uuids(self) -> tuple[str, ...]:
         """Every pipeline that has a metadata.yaml now, readable or not, in alphabetical order."""
         return pipeline_uuids(self.root)
+
+    @property
+    def retention(self) -> ProjectRetention:
+        """How long what the project recorded is kept."""
+        own = {uuid: reading.retention for uuid, reading in self.readings.items() if reading.retention is not None}
+        return ProjectRetention(self.defaults.retention, own)
 
     @property
     def pipelines(self) -> Mapping[str, Pipeline | tuple[Fault, ...]]:
@@ -170,5 +178,6 @@ def _defaults(values: Mapping[str, Any], faults: FaultList) -> Defaults:
         limits=policies.limits(Limits(), values.get("concurrency_config"), refuser("concurrency_config")),
         run_limits=policies.run_limits(RunLimits(), values.get("concurrency_config"), refuser("concurrency_config")),
         pools=policies.pools(values.get("pools"), refuser("pools")),
+        retention=retention_of(Retention(), settings_retention(values), refuser(None)),
         isolation=policies.isolation(values.get("isolation"), Isolation.PIPELINE, refuser(None)),
     )

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import builtins
+import hashlib
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import anyio
+import anyio.to_thread
 
 from headrace.store.database import Database
 from headrace.store.errors import OutputFileFault
@@ -44,18 +46,29 @@ class ListedOutput:
     rows: int | None
 
 
-async def store_blob(database: Database, blob: UUID, run: int, path: Path) -> None:
-    """Stream a file into the database as the parts of a new blob, in one transaction. Raises OutputFileFault."""
+async def store_blob(database: Database, run: int, path: Path) -> UUID:
+    """Stream a file into the database as the parts of a blob, in one transaction, and give the blob's id.
+
+    Content that is there already is stored once. Raises OutputFileFault.
+    """
+    sha256 = await anyio.to_thread.run_sync(_digest, path)
     async with _opened(path, "rb") as file:
         with _faults_told(path):
             size = (await anyio.Path(path).stat()).st_size
         parts = max(1, -(-size // PART_BYTES))
         async with database.streams, database.transaction() as connection:
-            await connection.execute(QUERIES["create_blob"], blob, run, size, parts)
-            for seq in range(parts):
+            made = uuid4()
+            blob: UUID = await connection.fetchval(QUERIES["create_blob"], made, run, size, parts, sha256)
+            for seq in range(parts if blob == made else 0):
                 with _faults_told(path):
                     part = await file.read(PART_BYTES)
                 await connection.execute(QUERIES["store_part"], blob, seq, part)
+    return blob
+
+
+def _digest(path: Path) -> bytes:
+    with _faults_told(path), path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()
 
 
 async def blob_parts(database: Database, blob: UUID) -> AsyncIterator[bytes]:

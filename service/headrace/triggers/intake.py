@@ -9,6 +9,8 @@ from typing import Self
 from headrace.project.following import FollowedProject
 from headrace.store.database import Database
 from headrace.triggers.accepting import Acceptor
+from headrace.triggers.backfilling import Backfilling
+from headrace.triggers.backfills import Backfills
 from headrace.triggers.batching import Batcher
 from headrace.triggers.book import ServedProject, TriggerBook
 from headrace.triggers.ended_runs import EndedRuns
@@ -30,6 +32,8 @@ class Intake:
     batcher: Batcher
     ended_runs: EndedRuns
     replayer: Replayer
+    backfills: Backfills
+    backfilling: Backfilling
 
     @classmethod
     def of(
@@ -46,7 +50,14 @@ class Intake:
         batcher = Batcher(database, book, pins, made_runs)
         acceptor.waits = batcher.wake
         ended_runs = EndedRuns(database, acceptor, list(projects))
-        return cls(book, acceptor, batcher, ended_runs, Replayer(database, acceptor))
+        backfills = Backfills(database, acceptor, list(projects))
+        replayer, backfilling = Replayer(database, acceptor), Backfilling(database)
+        return cls(book, acceptor, batcher, ended_runs, replayer, backfills, backfilling)
+
+    def run_ended(self, run: int) -> None:
+        """Hear that a run has ended here: it may be an event, and a backfill may go on."""
+        self.ended_runs.wake()
+        self.backfills.wake()
 
     @property
     def parts(self) -> Mapping[str, Part]:
@@ -56,4 +67,5 @@ class Intake:
             "the acceptor of events": self.acceptor.run,
             "the batches of events": self.batcher.run,
             "the events of ended runs": self.ended_runs.run,
+            "the runs of backfills": self.backfills.run,
         }

@@ -1,6 +1,8 @@
 -- name: create_blob
--- A blob before its parts.
-INSERT INTO headrace.blob (id, run_id, bytes, parts) VALUES ($1, $2, $3, $4);
+-- A blob before its parts, or the one that has the same content already: that is kept for this run from now on.
+INSERT INTO headrace.blob AS b (id, run_id, bytes, parts, sha256) VALUES ($1, $2, $3, $4, $5)
+ON CONFLICT (sha256) WHERE sha256 IS NOT NULL DO UPDATE SET created_at = now(), run_id = excluded.run_id
+RETURNING b.id;
 
 -- name: store_part
 -- One part of a blob.

@@ -1,0 +1,84 @@
+-- name: drop_old_outputs
+-- The outputs of some of the runs that ended longer than $4 seconds ago: of pipeline $2, or of all but those in $3.
+WITH old AS (
+    SELECT r.id FROM headrace.run AS r
+    WHERE r.project_id = $1 AND r.finished_at < now() - $4::float8 * interval '1 second'
+      AND CASE WHEN $2::text IS NULL THEN r.pipeline <> ALL ($3::text[]) ELSE r.pipeline = $2 END
+      AND EXISTS (SELECT FROM headrace.output AS o WHERE o.run_id = r.id)
+    ORDER BY r.finished_at LIMIT $5
+)
+DELETE FROM headrace.output AS o USING old WHERE o.run_id = old.id;
+
+-- name: drop_outputs_beyond
+-- The outputs of the runs that ended first, where all of a project's together have more than $2 bytes.
+WITH sized AS (
+    SELECT r.id, r.finished_at, sum(o.bytes) AS bytes
+    FROM headrace.run AS r JOIN headrace.output AS o ON o.run_id = r.id
+    WHERE r.project_id = $1 AND r.finished_at IS NOT NULL
+    GROUP BY r.id
+), beyond AS (
+    SELECT id FROM (
+        SELECT id, sum(bytes) OVER (ORDER BY finished_at DESC, id DESC) AS upto FROM sized
+    ) AS s WHERE s.upto > $2 ORDER BY id LIMIT $3
+)
+DELETE FROM headrace.output AS o USING beyond WHERE o.run_id = beyond.id;
+
+-- name: old_runs
+-- Some of the runs that ended longer than $4 seconds ago: of pipeline $2, or of all but those in $3.
+SELECT r.id FROM headrace.run AS r
+WHERE r.project_id = $1 AND r.finished_at < now() - $4::float8 * interval '1 second'
+  AND CASE WHEN $2::text IS NULL THEN r.pipeline <> ALL ($3::text[]) ELSE r.pipeline = $2 END
+ORDER BY r.finished_at LIMIT $5;
+
+-- name: drop_runs
+-- Runs that have ended, with everything that belongs to them.
+WITH outputs AS (
+    DELETE FROM headrace.output WHERE run_id = ANY ($1::bigint[])
+), attempts AS (
+    DELETE FROM headrace.attempt WHERE run_id = ANY ($1::bigint[])
+), lines AS (
+    DELETE FROM headrace.log_line WHERE run_id = ANY ($1::bigint[])
+), slots AS (
+    DELETE FROM headrace.slot WHERE run_id = ANY ($1::bigint[])
+)
+DELETE FROM headrace.run WHERE id = ANY ($1::bigint[]) AND finished_at IS NOT NULL;
+
+-- name: drop_old_lines
+-- The log lines of some runs of a pipeline that ended longer than $3 seconds ago.
+WITH old AS (
+    SELECT r.id FROM headrace.run AS r
+    WHERE r.project_id = $1 AND r.finished_at < now() - $3::float8 * interval '1 second'
+      AND CASE WHEN $2::text IS NULL THEN r.pipeline <> ALL ($5::text[]) ELSE r.pipeline = $2 END
+      AND EXISTS (SELECT FROM headrace.log_line AS l WHERE l.run_id = r.id)
+    ORDER BY r.finished_at LIMIT $4
+)
+DELETE FROM headrace.log_line AS l USING old WHERE l.run_id = old.id;
+
+-- name: drop_old_events
+-- Some of the events that came longer than $2 seconds ago and wait for nothing, with their fates.
+WITH old AS (
+    SELECT e.id FROM headrace.event AS e
+    WHERE e.project_id = $1 AND e.received_at < now() - $2::float8 * interval '1 second'
+      AND NOT EXISTS (SELECT FROM headrace.event_fate AS f WHERE f.event_id = e.id AND f.fate = 'waiting')
+    ORDER BY e.received_at LIMIT $3
+), fates AS (
+    DELETE FROM headrace.event_fate AS f USING old WHERE f.event_id = old.id
+)
+DELETE FROM headrace.event AS e USING old WHERE e.id = old.id;
+
+-- name: log_days
+-- The partitions of log lines that are wholly older than $1 seconds.
+SELECT c.relname AS name
+FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid
+WHERE i.inhparent = 'headrace.log_line'::regclass AND c.relname ~ '^log_line_\d{8}$'
+  AND to_date(right(c.relname, 8), 'YYYYMMDD') + 1 <= ((now() - $1::float8 * interval '1 second') AT TIME ZONE 'UTC')::date
+ORDER BY c.relname;
+
+-- name: make_log_days
+-- The partitions of the coming days.
+SELECT count(*) FILTER (WHERE headrace.make_log_day(((now() AT TIME ZONE 'UTC')::date + d)::date))
+FROM generate_series(1, $1::int) AS d;
+
+-- name: projects_share_the_database
+-- Whether another project's log lines lie in the same partitions.
+SELECT count(*) > 1 FROM headrace.project;
