@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import subprocess
 import sysconfig
@@ -118,19 +119,30 @@ def test_shellcheck_finds_nothing():
     assert told.returncode == 0, told.stdout
 
 
-def test_start_runs_the_job_where_no_postgres_is_on_the_path_and_again(tmp_path: Path):
+@pytest.mark.timeout(300)
+def test_start_runs_the_job_without_a_postgres_on_the_path_says_where_to_look_and_runs_again(tmp_path: Path):
     if (ROOT / ".env").exists():
         pytest.skip("this checkout has a .env: its job would write to the server that is named there")
     for name in (*TOOLS, "ls"):
         (tmp_path / name).symlink_to(shutil.which(name))
     with server_home() as home:
         environ = {name: value for name, value in server_environ(home).items() if not name.startswith("POSTGRES_")}
+        environ |= {"PATH": str(tmp_path), "COLUMNS": "200"}
         for _ in range(2):
-            ended = subprocess.run(
-                [ROOT / "script" / "start"], env={**environ, "PATH": str(tmp_path)}, cwd="/",
-                capture_output=True, text=True, timeout=60, check=False,
-            )  # fmt: skip
-            assert ended.returncode == 0, ended.stdout + ended.stderr
+            ended = answer([str(ROOT / "script" / "start")], environ)
             for block in ("load_api_data", "transform_taxi_data", "taxi_data_to_postgres", "load_taxi_data"):
                 assert block in ended.stdout
             assert ended.stderr == ""
+        named = [line.split(maxsplit=1) for line in ended.stdout.partition("Where to look\n")[2].splitlines()]
+        shown = {what: answer(shlex.split(command), environ).stdout for what, command in named}
+    assert {"rows", "output", "logs"} <= set(shown)
+    assert "(10 rows)" in shown["rows"]
+    assert "10 rows, 18 columns" in shown["output"]
+    assert "Num rows with zero passengers: " in shown["logs"]
+
+
+def answer(command: list[str], environ: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """What a command that must succeed printed, called in the checkout."""
+    ended = subprocess.run(command, env=environ, cwd=ROOT, capture_output=True, text=True, timeout=90, check=False)
+    assert ended.returncode == 0, f"{command}\n{ended.stdout}\n{ended.stderr}"
+    return ended
