@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from headrace.engine import shelf as shelving
-from headrace.engine.shelf import Shelf
+from headrace.engine.shelf import Shelf, new_outputs
 from headrace.store.errors import OutputFileFault
 from headrace.store.outputs import drop_orphan_blobs, store_blob
 from headrace.worker.protocol import Codec, Output
@@ -20,11 +20,15 @@ def shelf(database, tmp_path):
     return made
 
 
+async def stored(shelf, block, outputs):
+    return new_outputs(block, 1, outputs, await shelf.store(outputs))
+
+
 async def recorded(database, shelf, tmp_path, block, content):
     """A large output of a block, recorded in the database alone."""
     path = tmp_path / f"{block}.out"
     path.write_bytes(content)
-    (new,) = await shelf.store(block, 1, [Output(0, Codec.PICKLE, len(content), path=str(path))])
+    (new,) = await stored(shelf, block, [Output(0, Codec.PICKLE, len(content), path=str(path))])
     await database.execute(
         "INSERT INTO headrace.output (run_id, block, position, attempt, codec, bytes, blob) "
         "VALUES (1, $1, 0, 1, 'pickle', $2, $3)",
@@ -71,7 +75,7 @@ async def test_small_outputs_leave_memory_and_are_found_in_the_database(database
 async def test_a_file_that_cannot_be_read_is_told_and_is_no_fault_of_the_database(shelf, tmp_path):
     gone = Output(0, Codec.ARROW, 10, path=str(tmp_path / "gone"))
     with pytest.raises(OutputFileFault, match="No such file"):
-        await shelf.store("a", 1, [gone])
+        await shelf.store([gone])
 
 
 async def test_a_file_that_cannot_be_written_is_told_and_leaves_nothing_behind(database, shelf, tmp_path):
@@ -81,6 +85,15 @@ async def test_a_file_that_cannot_be_written_is_told_and_leaves_nothing_behind(d
         await shelf.refs(["a"])
     shelf.open()
     assert len(await shelf.refs(["a"])) == 1
+
+
+async def test_only_outputs_in_files_become_blobs(database, shelf, tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(b"large")
+    outputs = [Output(0, Codec.JSON, 1, inline=b"1"), Output(1, Codec.PICKLE, 5, path=str(path))]
+    small, large = await stored(shelf, "a", outputs)
+    assert (small.content, small.blob, large.content) == (b"1", None, None)
+    assert await database.fetchval("SELECT content FROM headrace.blob_part WHERE blob = $1", large.blob) == b"large"
 
 
 async def test_blobs_without_an_output_are_dropped_once_their_run_is_over_and_they_are_old(database, tmp_path):

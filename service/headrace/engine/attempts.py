@@ -1,15 +1,18 @@
-"""Carries out one attempt of a block: inputs to the worker, the call, logs and outputs back."""
+"""Carries out the attempts of blocks: inputs to the worker, the call, logs and outputs back."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
+from uuid import UUID
 
 import anyio
 import msgspec
+from anyio.abc import TaskGroup
 
 from headrace.domain.pipeline import Block, Pipeline
 from headrace.domain.run import BlockOutcome
@@ -18,7 +21,7 @@ from headrace.engine.calls import block_call, callback_call, run_variables
 from headrace.engine.clock import Clock
 from headrace.engine.log_writer import LogWriter
 from headrace.engine.moves import clean
-from headrace.engine.shelf import Shelf
+from headrace.engine.shelf import Shelf, new_outputs
 from headrace.engine.workers import LogLine, Worker
 from headrace.store.errors import DATABASE_AWAY
 from headrace.store.logs import StoredLine
@@ -51,7 +54,7 @@ class Ending:
 
     block: str
     outcome: BlockOutcome
-    worker: Worker | None
+    worker: Worker
     started_at: datetime
     error: Mapping[str, Any] | None = None
     outputs: tuple[NewOutput, ...] = ()
@@ -59,13 +62,32 @@ class Ending:
     wait: float = 0.0
 
     @property
-    def worker_pid(self) -> int | None:
-        return None if self.worker is None else self.worker.pid
+    def worker_pid(self) -> int:
+        return self.worker.pid
+
+
+@dataclass(eq=False)
+class Attempt:
+    """One attempt of a block in a worker that it has for itself."""
+
+    block: Block
+    number: int
+    worker: Worker
+    started_at: datetime = field(init=False)
+    is_prepared: bool = False
+    is_calling: bool = False
+    is_stopped: bool = False
+    scope: anyio.CancelScope | None = None
+    """Around what it waits for before and after its call."""
 
 
 @dataclass
 class AttemptRunner:
-    """Runs the attempts of one run's blocks."""
+    """Runs the attempts of one run's blocks. An attempt is prepared, started once its start is recorded, and ends.
+
+    On the way that most take nothing waits for a turn of the event loop: the result of a call that has only small
+    outputs becomes an ending, and `ended` hears of it, where the result was read.
+    """
 
     run: ClaimedRun
     pipeline: Pipeline
@@ -73,63 +95,132 @@ class AttemptRunner:
     shelf: Shelf
     logs: LogWriter
     clock: Clock
-    _scopes: dict[str, anyio.CancelScope] = field(default_factory=dict)
+    tasks: TaskGroup = field(init=False)
+    ended: Callable[[Ending], None] = field(init=False)
+    _running: dict[str, Attempt] = field(default_factory=dict)
     _lines: dict[tuple[str, int], int] = field(default_factory=dict)
     _variables: Mapping[str, Any] = field(init=False)
 
     def __post_init__(self) -> None:
         self._variables = run_variables(self.pipeline, self.run)
 
+    def open(self, tasks: TaskGroup, ended: Callable[[Ending], None]) -> None:
+        """Say in which group to wait, and who hears of endings: once of each attempt that was started."""
+        self.shelf.open()
+        self.tasks, self.ended = tasks, ended
+
+    async def close(self) -> list[Worker]:
+        """Stop what is under way, of which nobody hears then; the workers it had, when nothing of it is left."""
+        running, self._running = list(self._running.values()), {}
+        for attempt in running:
+            self._stop(attempt)
+        for attempt in running:
+            if attempt.is_calling:
+                await attempt.worker.stop(GRACE_SECONDS)
+        self.shelf.close()
+        return [attempt.worker for attempt in running]
+
+    def prepare(self, attempt: Attempt) -> None:
+        """Send a call ahead if its inputs are at hand: the worker has read it by the time its start is recorded."""
+        refs = self.shelf.kept(attempt.block.upstream)
+        if refs is not None:
+            self._prepare(attempt, refs)
+
+    def start(self, attempt: Attempt) -> None:
+        """Start an attempt whose start is recorded."""
+        attempt.started_at = datetime.now(UTC)
+        self._running[attempt.block.uuid] = attempt
+        if attempt.is_prepared:
+            self._start(attempt)
+        else:
+            self.tasks.start_soon(self._fetch_and_start, attempt)
+
     def stop(self, block: str) -> None:
         """Stop a block's attempt under way; its worker's whole process group goes."""
-        if scope := self._scopes.get(block):
-            scope.cancel()
+        if attempt := self._running.get(block):
+            self._stop(attempt)
 
-    async def attempt(self, block: Block, attempt: int, worker: Worker) -> Ending:
-        """Run one attempt to its end; never raises for what the block does."""
-        started_at = datetime.now(UTC)
-        ending: Ending | None = None
-        with anyio.CancelScope() as scope:
-            self._scopes[block.uuid] = scope
-            ending = await self._called(block, attempt, worker, started_at)
-        del self._scopes[block.uuid]
-        if ending is None:
-            error = {"kind": "stopped", "type": "", "message": "the block was stopped", "text": ""}
-            return Ending(block.uuid, BlockOutcome.STOPPED, worker, started_at, error)
-        return ending
+    def _stop(self, attempt: Attempt) -> None:
+        attempt.is_stopped = True
+        if attempt.is_calling:
+            attempt.worker.end(GRACE_SECONDS)
+        elif attempt.scope is not None:
+            attempt.scope.cancel()
 
-    async def _called(self, block: Block, attempt: int, worker: Worker, started_at: datetime) -> Ending:
+    def _prepare(self, attempt: Attempt, refs: Mapping[str, tuple[OutputRef, ...]]) -> None:
         call = block_call(
-            block,
+            attempt.block,
             self.pipeline,
             project=self.project,
             run=self.run.id,
-            attempt=attempt,
-            refs=await self._inputs(block.upstream),
+            attempt=attempt.number,
+            refs=refs,
             variables=self._variables,
             output_folder=str(self.shelf.folder),
         )
-        result = await worker.call(
-            call, on_log=self._logger(block.uuid, attempt), timeout=block.timeout, grace=GRACE_SECONDS
-        )
-        if result.outcome is not Outcome.COMPLETED:
-            return self._without_outputs(block, worker, started_at, result)
-        outputs = await self._patiently(lambda: self.shelf.store(block.uuid, attempt, result.outputs))
-        return Ending(block.uuid, BlockOutcome.COMPLETED, worker, started_at, None, outputs, tuple(result.outputs))
+        attempt.worker.prepare(call)
+        attempt.is_prepared = True
 
-    def _without_outputs(self, block: Block, worker: Worker, started_at: datetime, result: Result) -> Ending:
+    def _start(self, attempt: Attempt) -> None:
+        attempt.is_calling = True
+        attempt.worker.start(
+            on_log=self._logger(attempt.block.uuid, attempt.number),
+            on_result=partial(self._returned, attempt),
+            timeout=attempt.block.timeout,
+            grace=GRACE_SECONDS,
+        )
+
+    async def _fetch_and_start(self, attempt: Attempt) -> None:
+        refs = await self._waited(attempt, lambda: self.shelf.refs(attempt.block.upstream))
+        if refs is not None:
+            self._prepare(attempt, refs)
+            self._start(attempt)
+
+    def _returned(self, attempt: Attempt, result: Result) -> None:
+        attempt.is_calling = False
+        if attempt.is_stopped:
+            self._end_stopped(attempt)
+        elif result.outcome is not Outcome.COMPLETED:
+            self._end(attempt, self._without_outputs(attempt, result))
+        elif any(output.path is not None for output in result.outputs):
+            self.tasks.start_soon(self._store, attempt, result)
+        else:
+            self._end_completed(attempt, result, {})
+
+    async def _store(self, attempt: Attempt, result: Result) -> None:
+        blobs = await self._waited(attempt, lambda: self.shelf.store(result.outputs))
+        if blobs is not None:
+            self._end_completed(attempt, result, blobs)
+
+    async def _waited(self, attempt: Attempt, work: Callable[[], Awaitable[T]]) -> T | None:
+        """What `work` gives; None when the attempt was stopped meanwhile, which is told here."""
+        found: T | None = None
+        with anyio.CancelScope() as attempt.scope:
+            found = await self._patiently(work)
+        if attempt.is_stopped:
+            self._end_stopped(attempt)
+            return None
+        return found
+
+    def _end_completed(self, attempt: Attempt, result: Result, blobs: Mapping[int, UUID]) -> None:
+        outputs = new_outputs(attempt.block.uuid, attempt.number, result.outputs, blobs)
+        self._end(attempt, _ending(attempt, BlockOutcome.COMPLETED, outputs=outputs, result_outputs=result.outputs))
+
+    def _end_stopped(self, attempt: Attempt) -> None:
+        error = {"kind": "stopped", "type": "", "message": "the block was stopped", "text": ""}
+        self._end(attempt, _ending(attempt, BlockOutcome.STOPPED, error=error))
+
+    def _end(self, attempt: Attempt, ending: Ending) -> None:
+        if self._running.pop(attempt.block.uuid, None) is attempt:
+            self.ended(ending)
+
+    def _without_outputs(self, attempt: Attempt, result: Result) -> Ending:
         if result.outcome in OUTCOMES:
-            return Ending(block.uuid, OUTCOMES[result.outcome], worker, started_at, wait=result.wait or 0.0)
+            return _ending(attempt, OUTCOMES[result.outcome], wait=result.wait or 0.0)
         failure = result.failure
-        error = error_value(failure)
         refused = failure is not None and failure.kind in NO_USE_IN_TRYING_AGAIN
         outcome = BlockOutcome.REFUSED if refused else BlockOutcome.FAILED
-        return Ending(block.uuid, outcome, worker, started_at, error)
-
-    async def _inputs(self, upstream: Sequence[str]) -> Mapping[str, tuple[OutputRef, ...]]:
-        if not upstream:
-            return {}
-        return await self._patiently(lambda: self.shelf.refs(upstream))
+        return _ending(attempt, outcome, error=error_value(failure))
 
     async def _patiently(self, work: Callable[[], Awaitable[T]]) -> T:
         """Do work on the database, again and again while it is away: the block's result is too dear to drop."""
@@ -166,7 +257,9 @@ class AttemptRunner:
         self, callback: Block, parent: Block, status: BlockStatus, error: Mapping[str, Any] | None, worker: Worker
     ) -> None:
         """Call one callback block for what became of `parent`; its failures are logged and change nothing."""
-        refs = await self._inputs((parent.uuid,)) if status is BlockStatus.COMPLETED else {parent.uuid: ()}
+        refs: Mapping[str, tuple[OutputRef, ...]] = {parent.uuid: ()}
+        if status is BlockStatus.COMPLETED:
+            refs = await self._patiently(lambda: self.shelf.refs([parent.uuid]))
         call = callback_call(
             callback,
             parent,
@@ -184,6 +277,10 @@ class AttemptRunner:
         if result.failure is not None:
             told = result.failure.text or result.failure.message
             logger(LogLine(0, "log", "ERROR", f"callback {callback.uuid} failed: {told}", datetime.now(UTC)))
+
+
+def _ending(attempt: Attempt, outcome: BlockOutcome, **more: Any) -> Ending:
+    return Ending(attempt.block.uuid, outcome, attempt.worker, attempt.started_at, **more)
 
 
 def error_value(failure: Failure | None) -> Mapping[str, Any]:

@@ -38,7 +38,7 @@ from headrace.domain.run import (
     TakenOver,
 )
 from headrace.domain.statuses import RUN_TERMINAL, BlockStatus
-from headrace.engine.attempts import AttemptRunner, Ending
+from headrace.engine.attempts import Attempt, AttemptRunner, Ending
 from headrace.engine.calls import at
 from headrace.engine.clock import Clock
 from headrace.engine.log_writer import LogWriter
@@ -160,17 +160,23 @@ class RunDriver:
 
     async def _drive(self) -> None:
         self._facts.insert(0, TakenOver() if self.run.status == "running" else Begun())
-        self.attempts.shelf.open()
         try:
             async with anyio.create_task_group() as self._tasks:
+                self.attempts.open(self._tasks, self._ended)
                 while await self._turned():
                     await self._next_event()
                 self._tasks.cancel_scope.cancel()
         finally:
-            self._give_back()
-            self.attempts.shelf.close()
+            with anyio.CancelScope(shield=True):
+                self._give_back(await self.attempts.close())
 
-    def _give_back(self) -> None:
+    def _ended(self, ending: Ending) -> None:
+        self._endings.append(ending)
+        self.wake()
+
+    def _give_back(self, workers: Sequence[Worker]) -> None:
+        for worker in (*workers, *(ending.worker for ending in self._endings)):
+            self.parts.pool.release(worker)
         self._return_offered()
         self.parts.slots.forget(self.run.id)
         if self.pipeline.isolation is Isolation.RUN:
@@ -219,13 +225,13 @@ class RunDriver:
         try:
             if not turn.changed and not turn.commands:
                 return True
-            await self._record(turn)
+            await self._record(turn, started)
         except BaseException:
-            for _, worker in started:
-                self.parts.pool.release(worker)
+            for attempt in started:
+                self.parts.pool.release(attempt.worker)
             raise
-        for block, worker in started:
-            self._tasks.start_soon(self._attempt, block, worker)
+        for attempt in started:
+            self.attempts.start(attempt)
         self._carry_out(turn.commands)
         return self.state.status not in RUN_TERMINAL
 
@@ -242,8 +248,7 @@ class RunDriver:
 
     def _take_in_ending(self, turn: _Turn, ending: Ending) -> None:
         attempt = self.state.blocks[ending.block].attempt
-        if ending.worker is not None:
-            self.parts.pool.release(ending.worker)
+        self.parts.pool.release(ending.worker)
         self.parts.slots.release(self.run.id, ending.block)
         outcome = self._outcome(ending)
         fact = Ended(ending.block, attempt, outcome, self.parts.clock.now(), self.parts.random.random(), ending.wait)
@@ -291,8 +296,8 @@ class RunDriver:
             known = self.under_way.pop(block, UnderWay(None, None))
             yield EndedAttempt(block, before.blocks[block].attempt, outcome, error, known.worker_pid, known.started_at)
 
-    def _start_ready(self, turn: _Turn) -> list[tuple[str, Worker]]:
-        started: list[tuple[str, Worker]] = []
+    def _start_ready(self, turn: _Turn) -> list[Attempt]:
+        started: list[Attempt] = []
         now = self._looked_at = self.parts.clock.now()
         if self.parts.draining.is_set():
             self._return_offered()
@@ -314,7 +319,7 @@ class RunDriver:
             del self._ready[block]
             turn.workers[block] = worker.pid
             self._advance(turn, Started(block))
-            started.append((block, worker))
+            started.append(Attempt(self.pipeline.by_uuid[block], self.state.blocks[block].attempt, worker))
         self._return_unneeded()
         return started
 
@@ -384,7 +389,7 @@ class RunDriver:
                 self.parts.pool.release(worker)
         self._offered = [(key, worker) for key, worker in self._offered if key in wanted]
 
-    async def _record(self, turn: _Turn) -> None:
+    async def _record(self, turn: _Turn, started: Sequence[Attempt]) -> None:
         self._step += 1
         if self.state.status in RUN_TERMINAL:
             await self.parts.logs.flush()
@@ -403,8 +408,13 @@ class RunDriver:
             tuple(turn.attempts),
             tuple(turn.outputs),
         )
-        if not await self.parts.writer.write(step):
-            raise RunLost
+        # While the database is at work; their code runs only after the commit.
+        preparing = asyncio.get_running_loop().call_soon(self._prepare, started)
+        try:
+            if not await self.parts.writer.write(step):
+                raise RunLost
+        finally:
+            preparing.cancel()
         if self.run.started_at is None:
             self.run = replace(self.run, started_at=at(self.parts.clock.now()))
         self.parts.changed(self.run.id, self.state.status in RUN_TERMINAL)
@@ -419,15 +429,9 @@ class RunDriver:
                 case _:
                     pass
 
-    async def _attempt(self, block: str, worker: Worker) -> None:
-        state = self.state.blocks[block]
-        try:
-            ending = await self.attempts.attempt(self.pipeline.by_uuid[block], state.attempt, worker)
-        except BaseException:
-            self.parts.pool.release(worker)
-            raise
-        self._endings.append(ending)
-        self.wake()
+    def _prepare(self, started: Sequence[Attempt]) -> None:
+        for attempt in started:
+            self.attempts.prepare(attempt)
 
     async def _call_back(self, block: str) -> None:
         key = self._key(block)

@@ -46,6 +46,11 @@ class Shelf:
             oldest = next(name for name, kept in self._refs.items() if _inline_bytes(kept))
             self._inline -= _inline_bytes(self._refs.pop(oldest))
 
+    def kept(self, blocks: Sequence[str]) -> Mapping[str, tuple[OutputRef, ...]] | None:
+        """Where the outputs of some blocks lie, if this machine has them all."""
+        refs = {block: self._refs[block] for block in blocks if block in self._refs}
+        return refs if all(block in refs for block in blocks) else None
+
     async def refs(self, blocks: Sequence[str]) -> Mapping[str, tuple[OutputRef, ...]]:
         """Where the outputs of some blocks lie, fetched from the database where this machine has none.
 
@@ -75,20 +80,33 @@ class Shelf:
             await fetch_blob(self.database, output.blob, path)
         return OutputRef(codec, path=str(path))
 
-    async def store(self, block: str, attempt: int, outputs: Sequence[Output]) -> tuple[NewOutput, ...]:
-        """Stream large outputs into the database; what is left to do is to record them with the block's end."""
-        return tuple([await self._stored(block, attempt, output) for output in outputs])
+    async def store(self, outputs: Sequence[Output]) -> Mapping[int, UUID]:
+        """Stream the outputs that lie in files into the database; the blob of each, by the output's index."""
+        blobs: dict[int, UUID] = {}
+        for output in outputs:
+            if output.path is not None:
+                blobs[output.index] = await store_blob(self.database, self.run, Path(output.path))
+        return blobs
 
-    async def _stored(self, block: str, attempt: int, output: Output) -> NewOutput:
-        blob: UUID | None = None
-        content: bytes | None = None
-        if output.path is None:
-            content = output.inline or b""
-        else:
-            blob = await store_blob(self.database, self.run, Path(output.path))
-        return NewOutput(
-            block, output.index, attempt, output.codec, output.bytes, output.rows, content, blob, bytes(output.preview)
+
+def new_outputs(
+    block: str, attempt: int, outputs: Sequence[Output], blobs: Mapping[int, UUID]
+) -> tuple[NewOutput, ...]:
+    """What is to be recorded of outputs with their block's end; `blobs` as `Shelf.store` gives them."""
+    return tuple(
+        NewOutput(
+            block,
+            output.index,
+            attempt,
+            output.codec,
+            output.bytes,
+            output.rows,
+            None if output.index in blobs else output.inline or b"",
+            blobs.get(output.index),
+            bytes(output.preview),
         )
+        for output in outputs
+    )
 
 
 def _inline_bytes(refs: Sequence[OutputRef]) -> int:
