@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import asyncpg
 import pytest
 import pytest_asyncio
+from headrace.io import ConfigFileLoader, Postgres
 
 from tests.support.postgres import Server
+from tests.support.profiles import write_profile
 
 EMPTIED = """
 SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid();
@@ -36,3 +39,14 @@ async def empty_database_url(blocks_database_url: str) -> str:
     finally:
         await connection.close()
     return blocks_database_url
+
+
+@pytest.fixture
+def loader(empty_database_url: str, tmp_path: Path) -> ConfigFileLoader:
+    return write_profile(tmp_path, empty_database_url)
+
+
+@pytest.fixture
+def db(loader: ConfigFileLoader) -> Iterator[Postgres]:
+    with Postgres.with_config(loader, verbose=False) as opened:
+        yield opened

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import datetime
 import uuid
-from collections.abc import Iterator
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,15 +15,7 @@ from headrace.io import Postgres
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.support.profiles import write_profile
-
 UTC = datetime.UTC
-
-
-@pytest.fixture
-def db(empty_database_url: str, tmp_path: Path) -> Iterator[Postgres]:
-    with Postgres.with_config(write_profile(tmp_path, empty_database_url), verbose=False) as opened:
-        yield opened
 
 
 @pytest.mark.parametrize(
