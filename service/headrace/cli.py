@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
+from headrace.cli_backfills import backfill, backfills
+from headrace.cli_events import events
 from headrace.domain.statuses import RunStatus
 from headrace.terminal.forms import OutputForm
-
-if TYPE_CHECKING:
-    from headrace.terminal.screen import Screen
+from headrace.terminal.options import JsonOption, ProjectOption, finish, screen_of
 
 MOST = 2**63 - 1
 """The highest number that a run can have."""
@@ -31,6 +30,8 @@ db = typer.Typer(
     rich_markup_mode=None, help="Where the database is, its migrations, and psql on it.", invoke_without_command=True
 )
 app.add_typer(db, name="db")
+app.add_typer(events, name="events")
+app.add_typer(backfills, name="backfills")
 
 
 def _run_number(text: str) -> int:
@@ -44,16 +45,8 @@ NearestArgument = Annotated[
     Path | None,
     typer.Argument(help="The project's folder; the one at hand if left out.", metavar="PROJECT", show_default=False),
 ]
-ProjectOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--project", "-p", metavar="FOLDER", envvar="HEADRACE_PROJECT", show_envvar=True, show_default=False,
-        help="The project's folder; the nearest one above if left out.",
-    ),
-]  # fmt: skip
 RunArgument = Annotated[int, typer.Argument(help="A run's number.", metavar="RUN", parser=_run_number)]
 BlockArgument = Annotated[str, typer.Argument(help="A block's uuid.", metavar="BLOCK")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs, and nothing else.")]
 ProfileOption = Annotated[
     str | None,
     typer.Option(metavar="NAME", help="The database that blocks reach by this profile of io_config.yaml.",
@@ -67,19 +60,6 @@ def main() -> None:
 
     open_descriptors()
     app()
-
-
-def _screen(project: Path | None, *, is_json: bool = False) -> Screen:
-    from headrace.terminal.commands import project_at_hand
-    from headrace.terminal.screen import Screen
-
-    return Screen(project_at_hand() if project is None else project, is_json)
-
-
-def _finish(screen: Screen, work: Callable[[], int] | Coroutine[Any, Any, int]) -> NoReturn:
-    from headrace.terminal.errors import finish
-
-    raise typer.Exit(finish(screen, work))
 
 
 def _print_version(is_asked: bool) -> None:
@@ -106,8 +86,8 @@ def init(
     """Make a new project with one small pipeline in it."""
     from headrace.terminal.projects import make_project
 
-    screen = _screen(folder)
-    _finish(screen, lambda: make_project(screen))
+    screen = screen_of(folder)
+    finish(screen, lambda: make_project(screen))
 
 
 @app.command()
@@ -115,8 +95,8 @@ def check(project: NearestArgument = None, as_json: JsonOption = False) -> None:
     """Validate a project without running it."""
     from headrace.terminal.projects import check_files
 
-    screen = _screen(project, is_json=as_json)
-    _finish(screen, lambda: check_files(screen))
+    screen = screen_of(project, is_json=as_json)
+    finish(screen, lambda: check_files(screen))
 
 
 @app.command()
@@ -138,8 +118,8 @@ def run(
 
     if upstream and block is None:
         raise typer.BadParameter("it needs --block", param_hint="--upstream")
-    screen = _screen(project, is_json=as_json)
-    _finish(screen, run_pipeline(screen, pipeline, _variables(var or []), block, upstream=upstream))
+    screen = screen_of(project, is_json=as_json)
+    finish(screen, run_pipeline(screen, pipeline, _variables(var or []), block, upstream=upstream))
 
 
 def _variables(given: list[str]) -> dict[str, Any]:
@@ -174,8 +154,8 @@ def runs(
     """List runs, newest first."""
     from headrace.terminal.looking import list_runs
 
-    screen = _screen(project, is_json=as_json)
-    _finish(screen, list_runs(screen, limit=limit, before=before, pipeline=pipeline, status=status))
+    screen = screen_of(project, is_json=as_json)
+    finish(screen, list_runs(screen, limit=limit, before=before, pipeline=pipeline, status=status))
 
 
 @app.command()
@@ -183,8 +163,8 @@ def show(number: RunArgument, project: ProjectOption = None, as_json: JsonOption
     """Show where each block of a run stands, and why."""
     from headrace.terminal.looking import show_run
 
-    screen = _screen(project, is_json=as_json)
-    _finish(screen, show_run(screen, number))
+    screen = screen_of(project, is_json=as_json)
+    finish(screen, show_run(screen, number))
 
 
 @app.command()
@@ -192,8 +172,8 @@ def why(number: RunArgument, project: ProjectOption = None, as_json: JsonOption 
     """Tell what a run waits for, and behind whom."""
     from headrace.terminal.looking import tell_waits
 
-    screen = _screen(project, is_json=as_json)
-    _finish(screen, tell_waits(screen, number))
+    screen = screen_of(project, is_json=as_json)
+    finish(screen, tell_waits(screen, number))
 
 
 @app.command()
@@ -207,8 +187,8 @@ def logs(
     """Show what blocks printed and logged."""
     from headrace.terminal.looking import print_logs
 
-    screen = _screen(project, is_json=as_json)
-    _finish(screen, print_logs(screen, number, block, follow=follow))
+    screen = screen_of(project, is_json=as_json)
+    finish(screen, print_logs(screen, number, block, follow=follow))
 
 
 @app.command()
@@ -224,8 +204,8 @@ def output(
     """Show a block's stored output, or write it out."""
     from headrace.terminal.looking import print_output
 
-    screen = _screen(project)
-    _finish(screen, print_output(screen, number, block, index, form))
+    screen = screen_of(project)
+    finish(screen, print_output(screen, number, block, index, form))
 
 
 @app.command(name="test")
@@ -239,8 +219,8 @@ def run_block_tests(
     """Run each block's tests on its newest stored outputs."""
     from headrace.terminal.projects import test_outputs
 
-    screen = _screen(project, is_json=as_json)
-    _finish(screen, test_outputs(screen, pipeline))
+    screen = screen_of(project, is_json=as_json)
+    finish(screen, test_outputs(screen, pipeline))
 
 
 @app.command()
@@ -256,8 +236,8 @@ def retry(
     """Run again what did not complete, and keep the rest."""
     from headrace.terminal.running import retry_run
 
-    screen = _screen(project, is_json=as_json)
-    _finish(screen, retry_run(screen, number, from_block, latest=latest))
+    screen = screen_of(project, is_json=as_json)
+    finish(screen, retry_run(screen, number, from_block, latest=latest))
 
 
 @app.command()
@@ -273,8 +253,11 @@ def start(
     """Serve projects: HTTP API, triggers and runs."""
     from headrace.terminal.starting import start_service
 
-    screen = _screen(projects[0] if projects else None)
-    _finish(screen, start_service(screen, projects or [screen.project], host, port, drain))
+    screen = screen_of(projects[0] if projects else None)
+    finish(screen, start_service(screen, projects or [screen.project], host, port, drain))
+
+
+app.command()(backfill)
 
 
 @app.command()
@@ -282,8 +265,8 @@ def resume(project: NearestArgument = None, as_json: JsonOption = False) -> None
     """Go on with runs whose process was killed."""
     from headrace.terminal.running import resume_runs
 
-    screen = _screen(project, is_json=as_json)
-    _finish(screen, resume_runs(screen))
+    screen = screen_of(project, is_json=as_json)
+    finish(screen, resume_runs(screen))
 
 
 @app.command()
@@ -291,8 +274,8 @@ def cancel(number: RunArgument, project: ProjectOption = None, as_json: JsonOpti
     """Cancel a run and wait until it has ended."""
     from headrace.terminal.running import cancel_run
 
-    screen = _screen(project, is_json=as_json)
-    _finish(screen, cancel_run(screen, number))
+    screen = screen_of(project, is_json=as_json)
+    finish(screen, cancel_run(screen, number))
 
 
 @db.callback()
@@ -306,8 +289,8 @@ def _database(context: typer.Context, project: ProjectOption = None, as_json: Js
 def _tell_status(project: Path | None, *, is_json: bool) -> NoReturn:
     from headrace.terminal.database import show_status
 
-    screen = _screen(project, is_json=is_json)
-    _finish(screen, show_status(screen))
+    screen = screen_of(project, is_json=is_json)
+    finish(screen, show_status(screen))
 
 
 @db.command()
@@ -321,8 +304,8 @@ def migrate(context: typer.Context, project: ProjectOption = None, as_json: Json
     """Bring the database up to date."""
     from headrace.terminal.database import migrate_database
 
-    screen = _screen(project or context.obj, is_json=as_json)
-    _finish(screen, migrate_database(screen))
+    screen = screen_of(project or context.obj, is_json=as_json)
+    finish(screen, migrate_database(screen))
 
 
 @db.command()
@@ -330,8 +313,8 @@ def dsn(context: typer.Context, profile: ProfileOption = None, project: ProjectO
     """Print its address, as psql takes it."""
     from headrace.terminal.database import print_dsn
 
-    screen = _screen(project or context.obj)
-    _finish(screen, print_dsn(screen, profile))
+    screen = screen_of(project or context.obj)
+    finish(screen, print_dsn(screen, profile))
 
 
 @db.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
@@ -339,5 +322,5 @@ def psql(context: typer.Context, profile: ProfileOption = None, project: Project
     """Run psql on it; further arguments are psql's."""
     from headrace.terminal.database import run_psql
 
-    screen = _screen(project or context.obj)
-    _finish(screen, run_psql(screen, profile, context.args))
+    screen = screen_of(project or context.obj)
+    finish(screen, run_psql(screen, profile, context.args))
