@@ -14,9 +14,7 @@ from pathlib import Path
 SETTING = "HEADRACE_PROJECT"
 _SETTINGS = "metadata.yaml"
 _QUOTED = re.compile(r"`headrace (\w+)([^`]*)`")
-_BY_OPTION = frozenset(
-    {"runs", "show", "logs", "output", "cancel", "retry", "why", "db", "events", "backfill", "backfills"}
-)
+_BY_OPTION = frozenset({"runs", "show", "logs", "output", "cancel", "retry", "why", "db", "schedule"})
 _BY_ARGUMENT = frozenset({"start", "resume", "check", "test"})
 
 
