@@ -11,7 +11,8 @@ from typing import Any
 import anyio
 import yaml
 from headrace.domain.events import NewEvent
-from headrace.project.reading import read_pipeline, read_project
+from headrace.project.following import FollowedProject
+from headrace.project.reading import read_project
 from headrace.store.database import Database
 from headrace.store.runs import keep_project
 from headrace.triggers.accepting import Acceptor
@@ -58,7 +59,7 @@ async def make_stack(database: Database, root: Path, environ: Mapping[str, str] 
     served = ServedProject(await keep_project(database, str(root), project.name), root, project.environ)
     book = TriggerBook(database, [served])
     await book.look()
-    pins = PipelinePins(database, {served.id: lambda uuid: read_pipeline(project, uuid)})
+    pins = PipelinePins(database, {served.id: FollowedProject(root, environ or {}).pipeline})
     stack = TriggerStack(
         database,
         served,

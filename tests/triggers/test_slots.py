@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from itertools import islice, pairwise, takewhile
 from zoneinfo import ZoneInfo
 
@@ -306,3 +306,18 @@ def test_what_is_no_cron_is_refused(text):
 def test_walls_are_what_the_zones_clocks_show():
     for slot in islice(slots("*/7 * * * *", zone="Australia/Lord_Howe").after(utc("2026-04-04T12:00")), 300):
         assert slot.at.astimezone(ZoneInfo("Australia/Lord_Howe")).replace(tzinfo=None) == slot.wall
+
+
+def test_a_slot_keeps_its_key_when_its_zone_gets_new_rules(monkeypatch: pytest.MonkeyPatch):
+    def keys(day: str) -> list[str]:
+        found = between(slots("30 2,9 * * *", zone=BERLIN, fold=Fold.BOTH), utc(day), utc(day) + timedelta(days=1))
+        return [slot.key for slot in found]
+
+    summer = utc("2026-07-01")
+    with_summer_time = next(slots("0 9 * * *", zone=BERLIN).after(summer))
+    before = [*keys("2026-07-01"), *keys("2026-03-29")]
+    monkeypatch.setattr("headrace.triggers.local_time.ZoneInfo", lambda name: timezone(timedelta(hours=1)))
+    without = next(slots("0 9 * * *", zone=BERLIN).after(summer))
+    assert with_summer_time.key == without.key
+    assert without.at - with_summer_time.at == timedelta(hours=1)
+    assert [*keys("2026-07-01"), *keys("2026-03-29")] == before

@@ -16,6 +16,7 @@ from headrace.project.policies import Refuse, is_count, is_number
 
 MOST_CAUGHT_UP = 10_000
 LONGEST_SPREAD = 7 * 86_400.0
+_YEARS = (1970, 2200)
 _EXPRESSIONS = "Write @daily or another of Mage's words, a cron expression, or `every 15 minutes`."
 _EXCLUSIONS = "Write a day (2026-12-25 or 12-25), days (12-24/01-02), or minutes as cron (* 22-23 * * *)."
 Policy = TypeVar("Policy", bound=StrEnum)
@@ -172,9 +173,6 @@ def _moment(given: Any, zone: tzinfo) -> datetime:
         given = datetime.fromisoformat(given.strip())
     elif type(given) is date:
         given = datetime.combine(given, time())
-    if not isinstance(given, datetime):
+    if not isinstance(given, datetime) or not _YEARS[0] <= given.year <= _YEARS[1]:
         raise ValueError(given)
-    try:
-        return (given if given.tzinfo is not None else given.replace(tzinfo=zone)).astimezone(UTC)
-    except OverflowError as error:
-        raise ValueError(given) from error
+    return (given if given.tzinfo is not None else given.replace(tzinfo=zone)).astimezone(UTC)

@@ -53,6 +53,8 @@ class TriggerBook:
     database: Database
     projects: Sequence[ServedProject]
     look_seconds: float = LOOK_SECONDS
+    edition: int = 0
+    """Grows with each change that was taken in."""
     _triggers: dict[tuple[int, str], tuple[KnownTrigger, ...]] = field(default_factory=dict)
     _by_id: dict[int, KnownTrigger] = field(default_factory=dict)
     _stamps: dict[int, Stamps] = field(default_factory=dict)
@@ -140,6 +142,7 @@ class TriggerBook:
                     found.setdefault((project.id, row.source), []).append(KnownTrigger(row.id, project, trigger))
         self._triggers = {source: tuple(listed) for source, listed in found.items()}
         self._by_id = {known.id: known for listed in self._triggers.values() for known in listed}
+        self.edition += 1
         self._changed.set()
         self._changed = asyncio.Event()
 

@@ -18,6 +18,7 @@ from headrace.triggers.pinning import PipelinePins
 from headrace.triggers.planning import Planner
 from headrace.triggers.recording import Recorder
 from headrace.triggers.replaying import Replayer
+from headrace.triggers.schedules import Timekeeper
 
 Part = Callable[[], Awaitable[None]]
 """A part of a service: serves until cancelled."""
@@ -34,6 +35,7 @@ class Intake:
     replayer: Replayer
     backfills: Backfills
     backfilling: Backfilling
+    timekeeper: Timekeeper
 
     @classmethod
     def of(
@@ -52,12 +54,14 @@ class Intake:
         ended_runs = EndedRuns(database, acceptor, list(projects))
         backfills = Backfills(database, acceptor, list(projects))
         replayer, backfilling = Replayer(database, acceptor), Backfilling(database)
-        return cls(book, acceptor, batcher, ended_runs, replayer, backfills, backfilling)
+        timekeeper = Timekeeper(database, book, acceptor)
+        return cls(book, acceptor, batcher, ended_runs, replayer, backfills, backfilling, timekeeper)
 
     def run_ended(self, run: int) -> None:
-        """Hear that a run has ended here: it may be an event, and a backfill may go on."""
+        """Hear that a run has ended here: it may be an event, and backfills and what is always on may go on."""
         self.ended_runs.wake()
         self.backfills.wake()
+        self.timekeeper.always_on.wake()
 
     @property
     def parts(self) -> Mapping[str, Part]:
@@ -68,4 +72,5 @@ class Intake:
             "the batches of events": self.batcher.run,
             "the events of ended runs": self.ended_runs.run,
             "the runs of backfills": self.backfills.run,
+            "the slots of schedules": self.timekeeper.run,
         }

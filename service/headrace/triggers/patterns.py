@@ -82,12 +82,17 @@ class OncePattern:
     at: datetime | None
     clock: LocalTime
 
+    @property
+    def slot(self) -> Slot | None:
+        """Its slot; None where nobody said when it is."""
+        return None if self.at is None else self.clock.slot_at(self.at, ONCE)
+
     def after(self, moment: datetime) -> Iterator[Slot]:
-        if self.at is not None and self.at > moment:
-            yield self.clock.slot_at(self.at, ONCE)
+        if self.slot is not None and self.slot.at > moment:
+            yield self.slot
 
     def latest(self, until: datetime) -> Slot | None:
-        return None if self.at is None or self.at > until else self.clock.slot_at(self.at, ONCE)
+        return self.slot if self.slot is not None and self.slot.at <= until else None
 
 
 @dataclass(frozen=True, slots=True)

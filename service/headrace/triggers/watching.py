@@ -1,0 +1,77 @@
+"""A schedule while a service follows it: what is due and not yet an event, and what comes next."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from datetime import datetime, timedelta
+
+from headrace.domain.events import NewEvent
+from headrace.domain.expressions import Word
+from headrace.domain.schedules import Schedule
+from headrace.store.schedules import Source
+from headrace.triggers.book import KnownTrigger
+from headrace.triggers.timing import TimedSlot, Timing
+
+SLOT = "slot"
+"""The kind of a slot's event. The database takes note of the last one of each schedule."""
+MOST_PENDING = 100
+"""Slots of one schedule that wait in memory for their commit; those behind them wait in the schedule itself."""
+CROWDED = timedelta(seconds=1)
+"""How soon it is looked again where so many wait."""
+
+
+class Watch:
+    """Follows one schedule. Its slots count from `since`."""
+
+    def __init__(self, known: KnownTrigger, timing: Timing, since: datetime) -> None:
+        self.known, self.timing, self.since = known, timing, since
+        self.is_always_on = timing.schedule.has(Word.ALWAYS_ON)
+        self.pending: deque[TimedSlot] = deque()
+        self._coming: Iterator[TimedSlot] = iter(())
+        self._next: TimedSlot | None = None
+
+    @property
+    def schedule(self) -> Schedule:
+        return self.timing.schedule
+
+    @property
+    def source(self) -> Source:
+        """The source of its slots."""
+        return source_of(self.known)
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether more may be due than is pending."""
+        return len(self.pending) >= MOST_PENDING
+
+    def begin(self, after: datetime, late: Iterable[TimedSlot] = ()) -> None:
+        """Have some slots pending, and let those after a moment come when they are due."""
+        self.pending.extend(late)
+        self._coming = self.timing.after(after)
+        self._next = next(self._coming, None)
+
+    def take(self, now: datetime) -> datetime | None:
+        """Have pending what is due by now, and tell when more will be; None for never."""
+        while self._next is not None:
+            due = self.timing.starts_at(self._next)
+            if due > now:
+                return due
+            if self.is_crowded:
+                return now + CROWDED
+            self.pending.append(self._next)
+            self._next = next(self._coming, None)
+        return None
+
+    def event(self, timed: TimedSlot) -> NewEvent:
+        """A slot's event."""
+        project, source = self.source
+        at = timed.slot.at
+        return NewEvent(
+            project, source, SLOT, timed.slot.key, occurred_at=at, variables=timed.interval, execution_date=at
+        )
+
+
+def source_of(known: KnownTrigger) -> Source:
+    """The source of a scheduled trigger's slots."""
+    return known.project.id, known.trigger.source
