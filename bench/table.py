@@ -44,10 +44,10 @@ class Taken:
     def slack(self) -> float:
         """The multiple of its bar beyond which the short form fails.
 
-        A time gets as much more as the machine was slower than usual while it was taken, by the slower of the two
-        commits; never less. A ratio gets nothing more: it tells the same on any machine.
+        A time gets as much more as the machine was slower than usual around it, by the mean of the two commits; never
+        less. A ratio gets nothing more: it tells the same on any machine.
         """
-        slower = max(1.0, *(seconds / USUAL_COMMIT for seconds in self.commits))
+        slower = max(1.0, sum(self.commits) / 2 / USUAL_COMMIT)
         return SLACK * slower if self.figure.unit in TIMES else SLACK
 
     @property

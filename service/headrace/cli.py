@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
+from headrace.cli_backfills import backfill, backfills
+from headrace.cli_events import events
 from headrace.domain.statuses import RunStatus
 from headrace.terminal.forms import OutputForm
-
-if TYPE_CHECKING:
-    from headrace.terminal.screen import Screen
+from headrace.terminal.options import JsonOption, ProjectOption, finish, screen_of
 
 MOST = 2**63 - 1
 """The highest number that a run can have."""
@@ -32,6 +31,8 @@ db = typer.Typer(
     rich_markup_mode=None, help="Where the database is, its migrations, and psql on it.", invoke_without_command=True
 )
 app.add_typer(db, name="db")
+app.add_typer(events, name="events")
+app.add_typer(backfills, name="backfills")
 schedule = typer.Typer(rich_markup_mode=None, help="When the schedules of triggers are due.", no_args_is_help=True)
 app.add_typer(schedule, name="schedule")
 
@@ -47,16 +48,8 @@ NearestArgument = Annotated[
     Path | None,
     typer.Argument(help="The project's folder; the one at hand if left out.", metavar="PROJECT", show_default=False),
 ]
-ProjectOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--project", "-p", metavar="FOLDER", envvar="HEADRACE_PROJECT", show_envvar=True, show_default=False,
-        help="The project's folder; the nearest one above if left out.",
-    ),
-]  # fmt: skip
 RunArgument = Annotated[int, typer.Argument(help="A run's number.", metavar="RUN", parser=_run_number)]
 BlockArgument = Annotated[str, typer.Argument(help="A block's uuid.", metavar="BLOCK")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs, and nothing else.")]
 ProfileOption = Annotated[
     str | None,
     typer.Option(metavar="NAME", help="The database that blocks reach by this profile of io_config.yaml.",
@@ -70,19 +63,6 @@ def main() -> None:
 
     open_descriptors()
     app()
-
-
-def _screen(project: Path | None, *, is_json: bool = False) -> Screen:
-    from headrace.terminal.commands import project_at_hand
-    from headrace.terminal.screen import Screen
-
-    return Screen(project_at_hand() if project is None else project, is_json)
-
-
-def _finish(screen: Screen, work: Callable[[], int] | Coroutine[Any, Any, int]) -> NoReturn:
-    from headrace.terminal.errors import finish
-
-    raise typer.Exit(finish(screen, work))
 
 
 def _print_version(is_asked: bool) -> None:
@@ -109,8 +89,8 @@ def init(
     """Make a new project with one small pipeline in it."""
     from headrace.terminal.projects import make_project
 
-    screen = _screen(folder)
-    _finish(screen, lambda: make_project(screen))
+    screen = screen_of(folder)
+    finish(screen, lambda: make_project(screen))
 
 
 @app.command()
@@ -118,8 +98,8 @@ def check(project: NearestArgument = None, as_json: JsonOption = False) -> None:
     """Validate a project without running it."""
     from headrace.terminal.projects import check_files
 
-    screen = _screen(project, is_json=as_json)
-    _finish(screen, lambda: check_files(screen))
+    screen = screen_of(project, is_json=as_json)
+    finish(screen, lambda: check_files(screen))
 
 
 @app.command()
@@ -141,8 +121,8 @@ def run(
 
     if upstream and block is None:
         raise typer.BadParameter("it needs --block", param_hint="--upstream")
-    screen = _screen(project, is_json=as_json)
-    _finish(screen, run_pipeline(screen, pipeline, _variables(var or []), block, upstream=upstream))
+    screen = screen_of(project, is_json=as_json)
+    finish(screen, run_pipeline(screen, pipeline, _variables(var or []), block, upstream=upstream))
 
 
 def _variables(given: list[str]) -> dict[str, Any]:
@@ -177,8 +157,8 @@ def runs(
     """List runs, newest first."""
     from headrace.terminal.looking import list_runs
 
-    screen = _screen(project, is_json=as_json)
-    _finish(screen, list_runs(screen, limit=limit, before=before, pipeline=pipeline, status=status))
+    screen = screen_of(project, is_json=as_json)
+    finish(screen, list_runs(screen, limit=limit, before=before, pipeline=pipeline, status=status))
 
 
 @app.command()
@@ -186,8 +166,8 @@ def show(number: RunArgument, project: ProjectOption = None, as_json: JsonOption
     """Show where each block of a run stands, and why."""
     from headrace.terminal.looking import show_run
 
-    screen = _screen(project, is_json=as_json)
-    _finish(screen, show_run(screen, number))
+    screen = screen_of(project, is_json=as_json)
+    finish(screen, show_run(screen, number))
 
 
 @app.command()
@@ -195,8 +175,8 @@ def why(number: RunArgument, project: ProjectOption = None, as_json: JsonOption 
     """Tell what a run waits for, and behind whom."""
     from headrace.terminal.looking import tell_waits
 
-    screen = _screen(project, is_json=as_json)
-    _finish(screen, tell_waits(screen, number))
+    screen = screen_of(project, is_json=as_json)
+    finish(screen, tell_waits(screen, number))
 
 
 @app.command()
@@ -210,8 +190,8 @@ def logs(
     """Show what blocks printed and logged."""
     from headrace.terminal.looking import print_logs
 
-    screen = _screen(project, is_json=as_json)
-    _finish(screen, print_logs(screen, number, block, follow=follow))
+    screen = screen_of(project, is_json=as_json)
+    finish(screen, print_logs(screen, number, block, follow=follow))
 
 
 @app.command()
@@ -227,8 +207,8 @@ def output(
     """Show a block's stored output, or write it out."""
     from headrace.terminal.looking import print_output
 
-    screen = _screen(project)
-    _finish(screen, print_output(screen, number, block, index, form))
+    screen = screen_of(project)
+    finish(screen, print_output(screen, number, block, index, form))
 
 
 @app.command(name="test")
@@ -242,8 +222,8 @@ def run_block_tests(
     """Run each block's tests on its newest stored outputs."""
     from headrace.terminal.projects import test_outputs
 
-    screen = _screen(project, is_json=as_json)
-    _finish(screen, test_outputs(screen, pipeline))
+    screen = screen_of(project, is_json=as_json)
+    finish(screen, test_outputs(screen, pipeline))
 
 
 @app.command()
@@ -259,8 +239,8 @@ def retry(
     """Run again what did not complete, and keep the rest."""
     from headrace.terminal.running import retry_run
 
-    screen = _screen(project, is_json=as_json)
-    _finish(screen, retry_run(screen, number, from_block, latest=latest))
+    screen = screen_of(project, is_json=as_json)
+    finish(screen, retry_run(screen, number, from_block, latest=latest))
 
 
 @app.command()
@@ -276,8 +256,11 @@ def start(
     """Serve projects: HTTP API, triggers and runs."""
     from headrace.terminal.starting import start_service
 
-    screen = _screen(projects[0] if projects else None)
-    _finish(screen, start_service(screen, projects or [screen.project], host, port, drain))
+    screen = screen_of(projects[0] if projects else None)
+    finish(screen, start_service(screen, projects or [screen.project], host, port, drain))
+
+
+app.command()(backfill)
 
 
 @app.command()
@@ -285,8 +268,8 @@ def resume(project: NearestArgument = None, as_json: JsonOption = False) -> None
     """Go on with runs whose process was killed."""
     from headrace.terminal.running import resume_runs
 
-    screen = _screen(project, is_json=as_json)
-    _finish(screen, resume_runs(screen))
+    screen = screen_of(project, is_json=as_json)
+    finish(screen, resume_runs(screen))
 
 
 @app.command()
@@ -294,8 +277,8 @@ def cancel(number: RunArgument, project: ProjectOption = None, as_json: JsonOpti
     """Cancel a run and wait until it has ended."""
     from headrace.terminal.running import cancel_run
 
-    screen = _screen(project, is_json=as_json)
-    _finish(screen, cancel_run(screen, number))
+    screen = screen_of(project, is_json=as_json)
+    finish(screen, cancel_run(screen, number))
 
 
 @db.callback()
@@ -309,8 +292,8 @@ def _database(context: typer.Context, project: ProjectOption = None, as_json: Js
 def _tell_status(project: Path | None, *, is_json: bool) -> NoReturn:
     from headrace.terminal.database import show_status
 
-    screen = _screen(project, is_json=is_json)
-    _finish(screen, show_status(screen))
+    screen = screen_of(project, is_json=is_json)
+    finish(screen, show_status(screen))
 
 
 @db.command()
@@ -324,8 +307,8 @@ def migrate(context: typer.Context, project: ProjectOption = None, as_json: Json
     """Bring the database up to date."""
     from headrace.terminal.database import migrate_database
 
-    screen = _screen(project or context.obj, is_json=as_json)
-    _finish(screen, migrate_database(screen))
+    screen = screen_of(project or context.obj, is_json=as_json)
+    finish(screen, migrate_database(screen))
 
 
 @db.command()
@@ -333,8 +316,8 @@ def dsn(context: typer.Context, profile: ProfileOption = None, project: ProjectO
     """Print its address, as psql takes it."""
     from headrace.terminal.database import print_dsn
 
-    screen = _screen(project or context.obj)
-    _finish(screen, print_dsn(screen, profile))
+    screen = screen_of(project or context.obj)
+    finish(screen, print_dsn(screen, profile))
 
 
 @db.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
@@ -342,8 +325,8 @@ def psql(context: typer.Context, profile: ProfileOption = None, project: Project
     """Run psql on it; further arguments are psql's."""
     from headrace.terminal.database import run_psql
 
-    screen = _screen(project or context.obj)
-    _finish(screen, run_psql(screen, profile, context.args))
+    screen = screen_of(project or context.obj)
+    finish(screen, run_psql(screen, profile, context.args))
 
 
 @schedule.command()
@@ -359,9 +342,9 @@ def preview(
     """Show a trigger's next slots, where clocks are set forwards or back too."""
     from headrace.terminal.schedules import preview_schedule
 
-    screen = _screen(project, is_json=as_json)
+    screen = screen_of(project, is_json=as_json)
     since = None if after is None else after.replace(tzinfo=UTC)
-    _finish(screen, lambda: preview_schedule(screen, trigger, count, since))
+    finish(screen, lambda: preview_schedule(screen, trigger, count, since))
 
 
 @schedule.callback()

@@ -10,7 +10,7 @@ from rich.console import Console
 from bench.table import SLACK, USUAL_COMMIT, Figure, Taken, figures_table
 
 USUAL = (USUAL_COMMIT, USUAL_COMMIT)
-SLOW = (USUAL_COMMIT, 2 * USUAL_COMMIT)
+SLOW = (USUAL_COMMIT, 3 * USUAL_COMMIT)
 
 
 def time(value: float) -> Figure:
@@ -40,6 +40,7 @@ def test_a_bar_is_held_up_to_the_bar_itself(figure: Figure, held: bool):
         (time(8.9), SLOW, True),
         (time(9.1), SLOW, False),
         (time(8.9), SLOW[::-1], True),
+        (time(4.6), (USUAL_COMMIT / 2, USUAL_COMMIT * 1.5), False),
         (time(4.4), (USUAL_COMMIT / 4, USUAL_COMMIT / 2), True),
         (time(4.6), (USUAL_COMMIT / 4, USUAL_COMMIT / 2), False),
         (ratio(8.9), USUAL, True),

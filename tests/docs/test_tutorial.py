@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sysconfig
 from pathlib import Path
@@ -41,12 +42,22 @@ class Reader:
         expected = int(found[1]) if (found := EXIT_CODE.search(code.text.strip())) else 0
         place = self.folder / ".place"
         script = f"set -e\ntrap 'pwd >{place}' EXIT\n{code.text}"
-        ended = subprocess.run(
-            ["sh", "-c", script], cwd=self.where(place), env=self.environ, stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT, text=True, timeout=SECONDS, check=False,
-        )  # fmt: skip
-        self.printed = ended.stdout
-        assert ended.returncode == expected, f"line {code.line}:\n{code.text}\n{self.printed}"
+        ended, self.printed = self.shell(script, self.where(place))
+        assert ended == expected, f"line {code.line}:\n{code.text}\n{self.printed}"
+
+    def shell(self, script: str, folder: Path) -> tuple[int, str]:
+        """The exit code and output of a script; all that it started is ended where it takes too long."""
+        with subprocess.Popen(
+            ["sh", "-c", script], cwd=folder, env=self.environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            text=True, start_new_session=True,
+        ) as process:  # fmt: skip
+            try:
+                printed, _ = process.communicate(timeout=SECONDS)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                printed, _ = process.communicate()
+                raise AssertionError(f"this took more than {SECONDS} s:\n{script}\n{printed}") from None
+        return process.returncode, printed
 
     def where(self, place: Path) -> Path:
         return Path(place.read_text().strip()) if place.exists() else self.folder

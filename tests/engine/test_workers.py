@@ -400,3 +400,11 @@ async def test_leaving_the_pool_ends_every_process(tmp_path: Path) -> None:
         threads = os.listdir(f"/proc/{pool.template_pid}/task")
     assert len(threads) == 1
     assert [pid for pid in pids if is_alive(pid)] == []
+
+
+async def test_forks_that_are_asked_for_at_once_are_all_answered(tmp_path: Path) -> None:
+    async with make_pool(spares=0) as pool:
+        key = WorkerKey(str(tmp_path), "sensors", apart=True)
+        async with asyncio.timeout(10):
+            workers = await asyncio.gather(*(pool.acquire_apart(key) for _ in range(8)))
+        assert len({worker.pid for worker in workers}) == 8

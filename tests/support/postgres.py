@@ -30,8 +30,8 @@ def server_home() -> Iterator[Path]:
     home.chmod(0o755)
     try:
         yield home
-    finally:
         _until_its_server_is_gone(home)
+    finally:
         shutil.rmtree(home, ignore_errors=True)
 
 

@@ -242,3 +242,32 @@ async def test_a_forked_child_of_a_sensor_cannot_ask(service: Service) -> None:
         """)
     assert result.outcome is Outcome.COMPLETED
     assert service.payloads == [{"status": 7}]
+
+
+async def test_a_question_that_comes_while_its_worker_is_ended_is_answered_no_more(service: Service) -> None:
+    asked: list[Mapping[str, Any]] = []
+
+    async def never(question: str, content: Mapping[str, Any]) -> Any:
+        asked.append(content)
+        if question == "deliver":
+            service.delivered.set()
+            await asyncio.sleep(60)
+
+    service.answers = never  # type: ignore[method-assign]
+    looking = asyncio.create_task(
+        service.look("""
+        from headrace.blocks.asking import ask
+        @sensor
+        def look():
+            try:
+                yield {"n": 1}
+            finally:
+                ask("deliver", late=True)
+        """)
+    )
+    await asyncio.wait_for(service.delivered.wait(), 5)
+    async with asyncio.timeout(10):
+        looking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await looking
+    assert not any("late" in content for content in asked)

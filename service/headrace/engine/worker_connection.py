@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import anyio
 import msgspec
 
 from headrace.domain.errors import HeadraceError
@@ -107,6 +108,7 @@ class Worker:
         self._backlog: Backlog | None = None
         self._is_held = False
         self._answers: Answers = answer_nothing
+        self._answers_more = True
         self._replies: set[asyncio.Task[None]] = set()
         self._awaited: asyncio.Future[Result] | None = None
         self._prepared = 0
@@ -194,15 +196,21 @@ class Worker:
 
     async def _end_before_raising(self, grace: float) -> None:
         stopping = asyncio.ensure_future(self._stop_answering(grace))
-        while not stopping.done():
-            with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.shield(stopping)
+        with anyio.CancelScope(shield=True):  # anyio would cancel again and again
+            while not stopping.done():
+                with contextlib.suppress(asyncio.CancelledError):
+                    await asyncio.shield(stopping)
 
     async def _stop_answering(self, grace: float) -> None:
+        """End the worker; what is being answered just then is over, one way or the other, when this returns."""
+        self._answers_more = False
         for reply in self._replies:
             reply.cancel()
         await self.stop(grace)
-        await asyncio.gather(*self._replies, return_exceptions=True)
+        while self._replies:
+            for reply in self._replies:
+                reply.cancel()
+            await asyncio.wait(self._replies, timeout=1.0)
 
     async def stop(self, grace: float = 5.0) -> None:
         """End the worker and everything it started: TERM, `grace` seconds, KILL. Returns when nothing is left."""
@@ -302,7 +310,7 @@ class Worker:
 
     def _take_question(self, question: Question) -> None:
         self._drain_printed()
-        if question.call != self._call:
+        if question.call != self._call or not self._answers_more:
             return
         reply = self._loop.create_task(self._reply(question))
         self._replies.add(reply)

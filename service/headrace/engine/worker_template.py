@@ -129,15 +129,16 @@ class TemplateProcess:
         if self._socket is None:
             raise _ended()
         self._next += 1
+        number = self._next
         answer: asyncio.Future[int] = self._loop.create_future()
-        self._forks[self._next] = answer
+        self._forks[number] = answer
         try:
-            socket.send_fds(self._socket, [json.dumps({"op": "fork", "id": self._next}).encode()], fds)
+            socket.send_fds(self._socket, [json.dumps({"op": "fork", "id": number}).encode()], fds)
             return await answer
         except OSError as error:
             raise _ended() from error
         finally:
-            self._forks.pop(self._next, None)
+            self._forks.pop(number, None)
 
     def kill(self, pid: int, number: int) -> None:
         """Send a signal to a worker's whole process group; nothing happens if it has ended."""

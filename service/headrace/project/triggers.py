@@ -127,13 +127,14 @@ class _Entry:
         return None if errors_of(self.faults.found) else trigger
 
     def refuse(self, key: str, message: str, remedy: str) -> None:
-        self.faults.add(self._place(key), f"Trigger {self.name}: {message}", remedy)
+        """Record a fault at a key; dots lead to keys below it."""
+        self.faults.add(self._place(*key.split(".")), f"Trigger {self.name}: {message}", remedy)
 
-    def _place(self, key: str) -> tuple[str | int, ...]:
+    def _place(self, key: str, *below: str) -> tuple[str | int, ...]:
         place = ("triggers", self.index)
         if not key:
             return place
-        return (*place, key) if key in self.values or key not in self._settings else (*place, "settings", key)
+        return (*place, key, *below) if key in self.values or key not in self._settings else (*place, "settings", key)
 
     def _check_name(self, earlier: Mapping[str, Trigger]) -> None:
         if not self.values.get("name"):
@@ -162,7 +163,7 @@ class _Entry:
             case TriggerKind.WEBHOOK:
                 return webhook_of(self.values.get("webhook"), self.environ, self.refuse)
             case TriggerKind.SENSOR:
-                return sensor_watch_of(self.values.get("sensor"), self.environ, self.refuse)
+                return sensor_watch_of(self.values.get("sensor"), f"{self.pipeline}/{self.name}", self.refuse)
             case TriggerKind.RUN:
                 return _after_run_of(self.values.get("run"), self.refuse)
             case TriggerKind.API:

@@ -14,7 +14,9 @@ from pathlib import Path
 SETTING = "HEADRACE_PROJECT"
 _SETTINGS = "metadata.yaml"
 _QUOTED = re.compile(r"`headrace (\w+)([^`]*)`")
-_BY_OPTION = frozenset({"runs", "show", "logs", "output", "cancel", "retry", "why", "db", "schedule"})
+_BY_OPTION = frozenset(
+    {"runs", "show", "logs", "output", "cancel", "retry", "why", "db", "events", "backfill", "backfills", "schedule"}
+)
 _BY_ARGUMENT = frozenset({"start", "resume", "check", "test"})
 
 
