@@ -7,7 +7,7 @@ from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 import pytest
-from headrace.domain.intervals import BadInterval, Every, Unit, intervals, read_every
+from headrace.domain.intervals import BadInterval, Every, Unit, intervals, last_intervals, read_every
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -98,3 +98,19 @@ def test_intervals_follow_one_another_without_gap_or_overlap(
     assert found[-1].start <= end < found[-1].end
     assert all(one.end == two.start for one, two in pairwise(found))
     assert all(interval.start < interval.end for interval in found)
+
+
+@pytest.mark.parametrize(
+    ("every", "count", "first", "last"),
+    [
+        ("day", 7, "2026-03-23T00:00:00+01:00", "2026-03-29T00:00:00+01:00"),
+        ("week", 2, "2026-03-16T00:00:00+01:00", "2026-03-23T00:00:00+01:00"),
+        ("month", 3, "2025-12-01T00:00:00+01:00", "2026-02-01T00:00:00+01:00"),
+        ("hour", 2, "2026-03-30T00:00:00+02:00", "2026-03-30T01:00:00+02:00"),
+        ("15 minutes", 1, "2026-03-30T02:15:00+02:00", "2026-03-30T02:15:00+02:00"),
+    ],
+)
+def test_the_last_intervals_are_those_that_are_over(every: str, count: int, first: str, last: str) -> None:
+    moment = datetime(2026, 3, 30, 2, 30, tzinfo=BERLIN)
+    found = last_intervals(moment, read_every(every), count, BERLIN)
+    assert [bound.astimezone(BERLIN).isoformat() for bound in found] == [first, last]

@@ -11,6 +11,7 @@ from headrace.domain.triggers import (
     AfterRun,
     ApiCall,
     AtLimit,
+    BackfillWindow,
     Batch,
     SensorWatch,
     Trigger,
@@ -41,6 +42,7 @@ SCHEDULE = Schedule(
         ),
         (Trigger("p", "t", TriggerKind.SENSOR, SensorWatch("files"), at_limit=AtLimit.SKIP), "sensor:files"),
         (Trigger("p", "t", TriggerKind.RUN, AfterRun("q", ("failed", "completed")), priority=3), "run:q"),
+        (Trigger("p", "t", TriggerKind.SCHEDULE, SCHEDULE, backfill=BackfillWindow(7, "hour")), "schedule:p/t"),
         (Trigger("p", "t", TriggerKind.API, ApiCall("token"), variables={"a": ["{{ event }}"]}), "api:p/t"),
     ],
 )

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from headrace.domain.triggers import AfterRun, ApiCall, AtLimit, Batch, Trigger, TriggerKind, Webhook
+from headrace.domain.backfills import Reprocess
+from headrace.domain.triggers import AfterRun, ApiCall, AtLimit, BackfillWindow, Batch, Trigger, TriggerKind, Webhook
 from headrace.project.triggers import TriggerReading, read_triggers
 
 
@@ -87,6 +88,11 @@ triggers:
     assert one(tmp_path, "- {name: a, type: webhook, webhook: x, debounce: 1.5}").batch == Batch(1.5)
 
 
+def test_a_backfill_instead_of_a_run_is_read(tmp_path: Path) -> None:
+    text = "- {name: a, schedule_interval: '@daily', backfill: {last: 7, interval: day, reprocess: missing}}"
+    assert one(tmp_path, text).backfill == BackfillWindow(7, "day", Reprocess.MISSING)
+
+
 def test_a_trigger_after_another_pipelines_runs_is_read(tmp_path: Path) -> None:
     assert one(tmp_path, "- {name: a, type: run, run: q}").when == AfterRun("q")
     given = one(tmp_path, "- {name: a, type: run, run: {pipeline: q, status: [failed, cancelled]}}")
@@ -109,6 +115,9 @@ def test_a_trigger_after_another_pipelines_runs_is_read(tmp_path: Path) -> None:
         ("triggers:\n- name: a\n  schedule_type: api\n  variables: [1]\n", 4, "variables"),
         ("triggers:\n- name: a\n  schedule_type: api\n  variables: {x: '{{ 1 + }}'}\n", 4, "variables"),
         ("triggers:\n- name: a\n  schedule_type: api\n  priority: high\n", 4, "priority"),
+        ("triggers:\n- name: a\n  schedule_type: api\n  backfill: {last: none}\n", 4, "backfill"),
+        ("triggers:\n- name: a\n  schedule_type: api\n  backfill: {last: 2, interval: ages}\n", 4, "ages"),
+        ("triggers:\n- name: a\n  schedule_type: api\n  backfill: {last: 2, reprocess: some}\n", 4, "some"),
         ("triggers: 5\n", 1, "not a list"),
         ("triggers:\n- 5\n", 2, "not a trigger"),
     ],

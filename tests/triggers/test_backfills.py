@@ -10,13 +10,14 @@ from typing import Any
 
 import pytest
 from headrace.domain.backfills import Order, Reprocess
+from headrace.domain.events import Fate
 from headrace.domain.intervals import read_every
 from headrace.store.backfills import backfill_intervals
 from headrace.store.database import Database
 from headrace.triggers.backfilling import BackfillCannot, Backfilling, BackfillRequest, UnknownBackfill
 from headrace.triggers.backfills import Backfills
 
-from tests.support.triggers import TriggerStack, make_stack
+from tests.support.triggers import TriggerStack, make_stack, trigger_stack, webhook, write_triggers
 
 DAY = timedelta(days=1)
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -39,7 +40,7 @@ def request(stack: TriggerStack, days: int, **options: Any) -> BackfillRequest:
 
 
 def service(stack: TriggerStack) -> Backfills:
-    return Backfills(stack.database, stack.acceptor, [stack.project.id])
+    return Backfills(stack.database, stack.acceptor, stack.book, [stack.project.id])
 
 
 async def end(database: Database, runs: Sequence[int], status: str = "completed") -> None:
@@ -211,3 +212,28 @@ async def test_a_pipeline_that_cannot_be_read_fails_the_backfill_with_its_reason
 async def test_a_backfill_that_is_not_there_is_told(stack: TriggerStack) -> None:
     with pytest.raises(UnknownBackfill, match="backfill 77"):
         await Backfilling(stack.database).pause(77)
+
+
+async def test_an_event_of_a_trigger_with_a_backfill_makes_one_of_the_last_intervals(
+    database: Database, root: Path
+) -> None:
+    window = {"last": 3, "interval": "day", "concurrency": 9}
+    write_triggers(root, "orders", [webhook("nightly", backfill=window, variables={"taxi": "green"})])
+    at = datetime(2026, 1, 10, 2, 30, tzinfo=UTC)
+    async with trigger_stack(database, root) as one, trigger_stack(database, root) as two:
+        accepted = await one.acceptor.accept(one.event("webhook:nightly", "1", occurred_at=at))
+        assert accepted.fates[0].fate is Fate.WAITING
+        await asyncio.gather(*(service(stack).look() for stack in (one, two)))
+        rows = await active(database)
+        assert [row["execution_date"].day for row in rows] == [7, 8, 9]
+        assert {row["variables"]["taxi"] for row in rows} == {"green"}
+        await end(database, [rows[0]["id"], rows[1]["id"]])
+        await end(database, [rows[2]["id"]], "failed")
+        later = one.event("webhook:nightly", "2", occurred_at=at + DAY)
+        await one.acceptor.accept(later)
+        await service(one).look()
+        assert await days_of(database) == [9, 10]
+    fates = await database.fetch(
+        "SELECT fate, reason FROM headrace.event_fate WHERE trigger_id IS NOT NULL ORDER BY event_id"
+    )
+    assert [(row["fate"], row["reason"]) for row in fates] == [("backfill", "backfill 1"), ("backfill", "backfill 2")]

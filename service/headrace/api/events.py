@@ -30,6 +30,7 @@ class FateChoice(StrEnum):
     FILTERED = Fate.FILTERED
     SKIPPED = Fate.SKIPPED
     WAITING = Fate.WAITING
+    BACKFILL = Fate.BACKFILL
     DEAD = Fate.DEAD
     NO_MATCH = NO_MATCH
 

@@ -27,14 +27,17 @@ class Fate(StrEnum):
     SKIPPED = "skipped"
     """It was wanted, but the trigger's limits or its dedup key left it out."""
     WAITING = "waiting"
-    """It waits for its batch to be full or due."""
+    """It waits for its batch to be full or due, or for its backfill to be made."""
+    BACKFILL = "backfill"
+    """It made a backfill, which makes runs of its own."""
     DEAD = "dead"
     """No run could be made of it: the reason tells why. A replay tries again."""
 
 
 FATE_MOVES: Mapping[Fate, frozenset[Fate]] = {
-    Fate.WAITING: frozenset({Fate.RUN, Fate.DEAD, Fate.SKIPPED}),
+    Fate.WAITING: frozenset({Fate.RUN, Fate.BACKFILL, Fate.DEAD, Fate.SKIPPED}),
     Fate.RUN: frozenset(),
+    Fate.BACKFILL: frozenset(),
     Fate.FILTERED: frozenset(),
     Fate.SKIPPED: frozenset(),
     Fate.DEAD: frozenset(),

@@ -66,6 +66,28 @@ def read_every(text: str) -> Every:
     return Every(unit, count)
 
 
+def last_intervals(moment: datetime, every: Every, count: int, zone: tzinfo = UTC) -> tuple[datetime, datetime]:
+    """The starts of the first and the last of the `count` intervals that were over at `moment`.
+
+    Days begin at midnight in `zone`, weeks on Monday, months and years on their first day, shorter ones in UTC.
+    """
+    base = _floor(moment, every.unit, zone)
+    return _moved(base, every, -count, zone), _moved(base, every, -1, zone)
+
+
+def _floor(moment: datetime, unit: Unit, zone: tzinfo) -> datetime:
+    """Where the unit of time that a moment lies in began."""
+    if unit in _SECONDS:
+        at = moment.astimezone(UTC).replace(microsecond=0)
+        return at - timedelta(seconds=(at.minute * 60 + at.second) % _SECONDS[unit])
+    day = moment.astimezone(zone).replace(hour=0, minute=0, second=0, microsecond=0, tzinfo=None)
+    if unit is Unit.WEEK:
+        day -= timedelta(days=day.weekday())
+    elif unit in _MONTHS:
+        day = day.replace(day=1) if unit is Unit.MONTH else day.replace(day=1, month=1)
+    return day.replace(tzinfo=zone)
+
+
 def intervals(start: datetime, end: datetime, every: Every, zone: tzinfo = UTC) -> Iterator[Interval]:
     """The intervals that begin at `start`, one after another, the last at `end` or before it: both bounds count.
 

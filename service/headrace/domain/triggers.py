@@ -8,6 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from headrace.domain.backfills import Order, Reprocess
 from headrace.domain.schedules import CatchUp, Fold, Gap, Schedule
 
 
@@ -57,6 +58,18 @@ class Batch:
     """Seconds from the first event at most; None for no bound."""
     max_count: int | None = None
     """Events at most; None for no bound."""
+
+
+@dataclass(frozen=True, slots=True)
+class BackfillWindow:
+    """Instead of a run an event makes a backfill of the `last` intervals that are over by then."""
+
+    last: int
+    every: str = "day"
+    """The length of an interval, as `read_every` takes it."""
+    reprocess: Reprocess = Reprocess.FAILED
+    order: Order = Order.FORWARDS
+    concurrency: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +125,7 @@ class Trigger:
     max_active_runs: int | None = None
     at_limit: AtLimit = AtLimit.QUEUE
     batch: Batch | None = None
+    backfill: BackfillWindow | None = None
     priority: int = 0
     allow_blocks_to_fail: bool | None = None
     """None for the pipeline's own."""
@@ -156,6 +170,8 @@ def trigger_from_json(value: Mapping[str, Any]) -> Trigger:
     given = {**value, "kind": kind, "when": _from_json(_WHENS[kind], value["when"])}
     if given.get("batch") is not None:
         given["batch"] = Batch(**given["batch"])
+    if given.get("backfill") is not None:
+        given["backfill"] = _from_json(BackfillWindow, given["backfill"])
     if "at_limit" in given:
         given["at_limit"] = AtLimit(given["at_limit"])
     return Trigger(**given)
@@ -186,6 +202,7 @@ def _from_json(kind: type, value: Mapping[str, Any]) -> Any:
 
 
 _READERS: Mapping[type, Mapping[str, Callable[[Any], Any]]] = {
+    BackfillWindow: {"reprocess": Reprocess, "order": Order},
     Schedule: {
         "gap": Gap,
         "fold": Fold,

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from headrace.blocks.safe_yaml import YamlFault, read_yaml
+from headrace.domain.backfills import Order, Reprocess
+from headrace.domain.intervals import BadInterval, read_every
 from headrace.domain.statuses import RUN_TERMINAL, RunStatus
-from headrace.domain.triggers import AfterRun, ApiCall, AtLimit, Batch, Trigger, TriggerKind, When
+from headrace.domain.triggers import AfterRun, ApiCall, AtLimit, BackfillWindow, Batch, Trigger, TriggerKind, When
 from headrace.project.blocks import FaultList
 from headrace.project.faults import Fault, Severity, errors_of
 from headrace.project.files import UnreadableFile, inside, read_text
@@ -190,6 +192,7 @@ class _Entry:
             max_active_runs=limit,
             at_limit=at_limit,
             batch=batch_of(self.values.get("batch", self.values.get("debounce")), self.refuse),
+            backfill=backfill_window_of(self.values.get("backfill"), self.refuse),
             priority=self._priority(),
             allow_blocks_to_fail=fails if isinstance(fails, bool) else None,
             timeout=seconds(self._one("timeout"), "timeout", self.refuse),
@@ -269,6 +272,27 @@ def batch_of(value: Any, refuse: Refuse) -> Batch | None:
         refuse("batch", f"max_count cannot be {count!r}.", "Write a whole number from 1.")
         count = None
     return Batch(float(given.get("delay", 0)), seconds(given.get("max_wait"), "max_wait", refuse), count)
+
+
+def backfill_window_of(value: Any, refuse: Refuse) -> BackfillWindow | None:
+    """The backfill that each event makes instead of a run."""
+    if value is None:
+        return None
+    if not isinstance(value, dict) or not is_count(value.get("last"), least=1) or value["last"] > 10_000:
+        refuse("backfill", "backfill does not say how many intervals.", "Write `last: 7` and `interval: day` under it.")
+        return None
+    every, concurrency = str(value.get("interval", "day")), value.get("concurrency", 1)
+    words = value.get("reprocess", Reprocess.FAILED), value.get("order", Order.FORWARDS)
+    try:
+        read_every(every)
+    except BadInterval as error:
+        refuse("backfill", error.message, error.remedy)
+        return None
+    if words[0] not in set(Reprocess) or words[1] not in set(Order) or not is_count(concurrency, least=1):
+        told = f"reprocess, order or concurrency cannot be {words[0]!r}, {words[1]!r}, {concurrency!r}."
+        refuse("backfill", told, f"Reprocess: {', '.join(Reprocess)}; order: {', '.join(Order)}.")
+        return None
+    return BackfillWindow(value["last"], every, Reprocess(words[0]), Order(words[1]), concurrency)
 
 
 def _after_run_of(value: Any, refuse: Refuse) -> AfterRun | None:

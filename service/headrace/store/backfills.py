@@ -106,17 +106,19 @@ class StoredInterval:
 
 
 async def newest_run_statuses(
-    database: Database, project: int, pipeline: str, start: datetime, end: datetime
+    connection: Any, project: int, pipeline: str, start: datetime, end: datetime
 ) -> dict[datetime, RunStatus]:
     """For each moment within bounds that runs of a pipeline are for: what the newest of them came to."""
-    rows = await database.fetch(QUERIES["newest_run_statuses"], project, pipeline, start, end)
+    rows = await connection.fetch(
+        QUERIES["newest_run_statuses"], project, pipeline, start, end, timeout=STATEMENT_SECONDS
+    )
     return {row["execution_date"]: RunStatus(row["status"]) for row in rows}
 
 
-async def create_backfill(database: Database, new: NewBackfill, planned: Sequence[PlannedInterval]) -> int:
+async def create_backfill(connection: Any, new: NewBackfill, planned: Sequence[PlannedInterval]) -> int:
     """Record a backfill and its intervals, in their order; its id. One with nothing to run is completed at once."""
     return int(
-        await database.fetchval(
+        await connection.fetchval(
             QUERIES["create_backfill"],
             new.project_id,
             new.pipeline,
@@ -135,6 +137,7 @@ async def create_backfill(database: Database, new: NewBackfill, planned: Sequenc
             [item.interval.end for item in planned],
             [IntervalStatus.WAITING if item.wanted else IntervalStatus.LEFT_OUT for item in planned],
             [item.reason for item in planned],
+            timeout=STATEMENT_SECONDS,
         )
     )
 

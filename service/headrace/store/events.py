@@ -81,6 +81,15 @@ class WaitingEvent:
 
 
 @dataclass(frozen=True, slots=True)
+class WaitingBackfill:
+    """An event that makes a backfill for a trigger."""
+
+    event_id: int
+    trigger_id: int
+    occurred_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class BatchRun:
     """The run that a batch makes."""
 
@@ -216,6 +225,12 @@ async def make_batch_run(connection: Any, new: BatchRun, events: Sequence[int]) 
             timeout=STATEMENT_SECONDS,
         )
     )
+
+
+async def waiting_for_backfill(connection: Any, triggers: Sequence[int], most: int) -> list[WaitingBackfill]:
+    """Events whose backfill is still to be made, locked for the caller's transaction."""
+    rows = await connection.fetch(QUERIES["waiting_for_backfill"], list(triggers), most, timeout=STATEMENT_SECONDS)
+    return [WaitingBackfill(**row) for row in rows]
 
 
 async def end_waiting(connection: Any, trigger: int, events: Sequence[int], fate: Fate, reason: str) -> None:

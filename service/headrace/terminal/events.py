@@ -20,7 +20,14 @@ from headrace.terminal.screen import Screen
 from headrace.triggers.intake import Intake
 from headrace.triggers.replaying import find_event
 
-FATES = {"run": "green", "filtered": "dim", "skipped": "yellow", "waiting": "cyan", "dead": "bold red"}
+FATES = {
+    "run": "green",
+    "backfill": "green",
+    "filtered": "dim",
+    "skipped": "yellow",
+    "waiting": "cyan",
+    "dead": "bold red",
+}
 
 
 async def list_events(

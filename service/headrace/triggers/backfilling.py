@@ -68,30 +68,13 @@ class Backfilling:
 
     async def preview(self, request: BackfillRequest) -> list[PlannedInterval]:
         """What the backfill would make now, in its order. Raises BadInterval, ZoneInfoNotFoundError."""
-        found = list(intervals(request.start, request.end, request.every, ZoneInfo(request.timezone)))
-        first, last = found[0].start, found[-1].start
-        newest = await newest_run_statuses(self.database, request.project_id, request.pipeline, first, last)
-        return plan_intervals(found, newest, request.reprocess, request.order)
+        async with self.database.connection() as connection:
+            return await planned_in(connection, request)
 
     async def create(self, request: BackfillRequest) -> int:
         """Record the backfill with the intervals that `preview` shows; its id."""
-        planned = await self.preview(request)
-        new = NewBackfill(
-            request.project_id,
-            request.pipeline,
-            request.name or f"{request.pipeline} {request.start:%Y-%m-%d} to {request.end:%Y-%m-%d}",
-            request.start,
-            request.end,
-            str(request.every),
-            request.timezone,
-            request.reprocess,
-            request.order,
-            request.variables,
-            request.concurrency,
-            request.pace,
-            request.priority,
-        )
-        return await create_backfill(self.database, new, planned)
+        async with self.database.transaction() as connection:
+            return await create_in(connection, request)
 
     async def show(self, backfill: int) -> StoredBackfill:
         """A backfill and what its intervals have come to. Raises UnknownBackfill."""
@@ -127,3 +110,31 @@ class Backfilling:
         if not done:
             status = (await self.show(backfill)).status
             raise BackfillCannot(f"Backfill {backfill} is {status} and cannot {what}.")
+
+
+async def planned_in(connection: Any, request: BackfillRequest) -> list[PlannedInterval]:
+    """What a backfill would make now, by what a connection sees. Raises BadInterval, ZoneInfoNotFoundError."""
+    found = list(intervals(request.start, request.end, request.every, ZoneInfo(request.timezone)))
+    first, last = found[0].start, found[-1].start
+    newest = await newest_run_statuses(connection, request.project_id, request.pipeline, first, last)
+    return plan_intervals(found, newest, request.reprocess, request.order)
+
+
+async def create_in(connection: Any, request: BackfillRequest) -> int:
+    """Record a backfill inside the caller's transaction; its id."""
+    new = NewBackfill(
+        request.project_id,
+        request.pipeline,
+        request.name or f"{request.pipeline} {request.start:%Y-%m-%d} to {request.end:%Y-%m-%d}",
+        request.start,
+        request.end,
+        str(request.every),
+        request.timezone,
+        request.reprocess,
+        request.order,
+        request.variables,
+        request.concurrency,
+        request.pace,
+        request.priority,
+    )
+    return await create_backfill(connection, new, await planned_in(connection, request))

@@ -8,11 +8,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import anyio
 
 from headrace.domain.errors import HeadraceError
-from headrace.domain.events import Accepted, NewEvent
+from headrace.domain.events import Accepted, Fate, NewEvent
+from headrace.domain.intervals import last_intervals, read_every
+from headrace.domain.schedules import Schedule
 from headrace.store.backfills import (
     LockedBackfill,
     WaitingInterval,
@@ -26,7 +29,10 @@ from headrace.store.backfills import (
 )
 from headrace.store.database import Database
 from headrace.store.errors import DATABASE_AWAY
+from headrace.store.events import end_waiting, waiting_for_backfill
 from headrace.triggers.accepting import Acceptor
+from headrace.triggers.backfilling import PRIORITY, BackfillRequest, create_in
+from headrace.triggers.book import KnownTrigger, TriggerBook
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +47,7 @@ class Backfills:
 
     database: Database
     acceptor: Acceptor
+    book: TriggerBook
     projects: Sequence[int]
     look_seconds: float = LOOK_SECONDS
     _woken: asyncio.Event = field(default_factory=asyncio.Event)
@@ -63,10 +70,22 @@ class Backfills:
 
     async def look(self) -> float:
         """Make the runs that may be made now; seconds until the next may be, infinity for none known."""
+        await self._make_backfills()
         pause = float("inf")
         for backfill in await live_backfills(self.database, self.projects):
             pause = min(pause, await self._go_on(backfill))
         return pause
+
+    async def _make_backfills(self) -> None:
+        """Make the backfills of events whose triggers want one instead of a run."""
+        wanting = {known.id: known for known in self.book.active() if known.trigger.backfill is not None}
+        if not wanting:
+            return
+        async with self.database.transaction() as connection:
+            for waiting in await waiting_for_backfill(connection, list(wanting), MOST_AT_ONCE):
+                known = wanting[waiting.trigger_id]
+                fate, reason = await _backfill_of(connection, known, waiting.occurred_at)
+                await end_waiting(connection, known.id, [waiting.event_id], fate, reason)
 
     async def _go_on(self, backfill: int) -> float:
         answers: list[Accepted] = []
@@ -113,6 +132,30 @@ class Backfills:
             variables={**backfill.variables, **interval_variables(interval.start_at, interval.end_at)},
         )
         return await self.acceptor.start_in(connection, event, backfill.pipeline, priority=backfill.priority)
+
+
+async def _backfill_of(connection: Any, known: KnownTrigger, moment: datetime) -> tuple[Fate, str]:
+    """Make the backfill of an event; its fate, and the reason that is told."""
+    trigger, window = known.trigger, known.trigger.backfill
+    assert window is not None  # noqa: S101 - those without are left out above
+    zone = trigger.when.timezone if isinstance(trigger.when, Schedule) else "UTC"
+    every = read_every(window.every)
+    start, end = last_intervals(moment, every, window.last, ZoneInfo(zone))
+    request = BackfillRequest(
+        known.project.id,
+        trigger.pipeline,
+        start,
+        end,
+        every,
+        zone,
+        window.reprocess,
+        window.order,
+        trigger.variables,
+        window.concurrency,
+        priority=trigger.priority or PRIORITY,
+        name=f"{trigger.name} {moment:%Y-%m-%d %H:%M}",
+    )
+    return Fate.BACKFILL, f"backfill {await create_in(connection, request)}"
 
 
 def interval_variables(start: datetime, end: datetime) -> Mapping[str, Any]:

@@ -52,7 +52,7 @@ class Intake:
         batcher = Batcher(database, book, pins, made_runs)
         acceptor.waits = batcher.wake
         ended_runs = EndedRuns(database, acceptor, list(projects))
-        backfills = Backfills(database, acceptor, list(projects))
+        backfills = Backfills(database, acceptor, book, list(projects))
         replayer, backfilling = Replayer(database, acceptor), Backfilling(database)
         timekeeper = Timekeeper(database, book, acceptor)
         return cls(book, acceptor, batcher, ended_runs, replayer, backfills, backfilling, timekeeper)

@@ -34,7 +34,7 @@ def match_event(trigger: Trigger, event: NewEvent, environ: Mapping[str, str]) -
         if trigger.filter is not None and not evaluate(trigger.filter, environ=environ, names=names):
             return Match(Fate.FILTERED, f"the filter does not hold: {trigger.filter}")
         dedup_key = None if trigger.dedup_key is None else _key(trigger.dedup_key, environ, names)
-        if trigger.batch is not None:
+        if trigger.batch is not None or trigger.backfill is not None:
             return Match(Fate.WAITING, dedup_key=dedup_key)
         return Match(Fate.RUN, None, dedup_key, run_variables(trigger, environ, names, event.payload, event.variables))
     except (TemplateError, NotPlain) as error:

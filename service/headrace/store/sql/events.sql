@@ -110,6 +110,13 @@ WITH made AS (
 )
 SELECT id FROM made;
 
+-- name: waiting_for_backfill
+-- Events that wait for some triggers' backfills to be made, the first first; others take others.
+SELECT f.event_id, f.trigger_id, e.occurred_at
+FROM headrace.event_fate AS f JOIN headrace.event AS e ON e.id = f.event_id
+WHERE f.fate = 'waiting' AND f.trigger_id = ANY ($1::bigint[])
+ORDER BY f.event_id LIMIT $2 FOR UPDATE OF f SKIP LOCKED;
+
 -- name: end_waiting
 -- Give events that waited for a trigger's batch a final fate that makes no run.
 UPDATE headrace.event_fate SET fate = $3, reason = $4, decided_at = now()
