@@ -15,7 +15,8 @@ from headrace.engine.headrace import Headrace
 from headrace.engine.work_folder import work_folder
 from headrace.engine.worker_environment import worker_environ
 from headrace.engine.workers import WorkerPool
-from headrace.project.reading import Project, read_project
+from headrace.project.following import FollowedProject
+from headrace.project.reading import Project
 from headrace.store.database import Database, open_database, project_database
 from headrace.store.embedded import HOME_SETTING
 from headrace.store.runs import keep_project
@@ -43,12 +44,13 @@ async def open_headrace(
     """
     given = os.environ if environ is None else environ
     root = _resolved(project)
-    read = read_project(root, given)
+    followed = FollowedProject(root, given)
+    read = followed.project()
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(open_database(root, given))
         project_id = await keep_project(database, str(root), read.name)
         await keep_pools(database, project_id, read.defaults.pools)
-        headrace = Headrace(read, project_id, database)
+        headrace = Headrace(followed, project_id, database)
         if drive:
             await start_engine(stack, headrace, claim_all=claim_all, settings=settings, spares=spares)
         yield headrace

@@ -24,7 +24,7 @@ from headrace.engine.clock import SystemClock
 from headrace.engine.engine import Engine, EngineSettings
 from headrace.engine.retention import Retainer
 from headrace.project.following import FollowedProject
-from headrace.project.reading import Project, read_project
+from headrace.project.reading import read_project
 from headrace.service import Headrace, start_engine
 from headrace.store.database import URL_SETTING, Database, open_database
 from headrace.store.embedded import HOME_SETTING
@@ -187,9 +187,7 @@ class Service:
         ids = {await self._kept(database, each): each for each in self.projects}
         intake = Intake.of(database, ids, announcer.announce)
         async with AsyncExitStack() as stack:
-            headraces = [
-                await self._driven(stack, database, number, each.project(), intake) for number, each in ids.items()
-            ]
+            headraces = [await self._driven(stack, database, number, each, intake) for number, each in ids.items()]
             announcer.engines = [headrace.engine for headrace in headraces if headrace.engine is not None]
             async with anyio.create_task_group() as parts:
                 for name, run in {**intake.parts, "the announcer of runs": announcer.run}.items():
@@ -209,7 +207,7 @@ class Service:
         return await database.retrying(lambda: keep_project(database, str(project.root), read.name))
 
     async def _driven(
-        self, stack: AsyncExitStack, database: Database, number: int, project: Project, intake: Intake
+        self, stack: AsyncExitStack, database: Database, number: int, project: FollowedProject, intake: Intake
     ) -> Headrace:
         headrace = Headrace(project, number, database, on_end=intake.run_ended)
         await start_engine(stack, headrace, claim_all=True, settings=self.settings.engine, spares=self.settings.spares)

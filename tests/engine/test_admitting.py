@@ -24,7 +24,7 @@ async def queue(database: Database, project: int, *gates: tuple[str, int], prior
             project_id=project,
             pipeline="p",
             version="v",
-            definition={},
+            definition=b"{}",
             blocks=("b",),
             variables={},
             kept={},

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections import deque
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
 from typing import Any
@@ -126,6 +128,17 @@ class Pipeline:
                 after[above].append(block.uuid)
         return {uuid: tuple(below) for uuid, below in after.items()}
 
+    @cached_property
+    def definition(self) -> bytes:
+        """Everything that is pinned for a run (graph, sources, policies) as canonical JSON."""
+        text = json.dumps(pipeline_to_json(self), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+        return text.encode()
+
+    @cached_property
+    def version(self) -> str:
+        """SHA-256 of the definition, in hex."""
+        return hashlib.sha256(self.definition).hexdigest()
+
     @property
     def own_pool(self) -> str:
         """The pool that stands for the limit of blocks over all runs of the pipeline."""
@@ -227,8 +240,25 @@ def find_cycle(upstream: Mapping[str, Sequence[str]]) -> list[str]:
 
 
 def pipeline_to_json(pipeline: Pipeline) -> dict[str, Any]:
-    """A pipeline as plain JSON values, to be pinned in the database."""
-    return {**asdict(pipeline)}
+    """A pipeline as JSON values."""
+    return {
+        **_fields(pipeline),
+        "blocks": [_block_to_json(block) for block in pipeline.blocks],
+        "conditionals": [_block_to_json(block) for block in pipeline.conditionals],
+        "callbacks": [_block_to_json(block) for block in pipeline.callbacks],
+        "limits": _fields(pipeline.limits),
+        "run_limits": _fields(pipeline.run_limits),
+    }
+
+
+def _block_to_json(block: Block) -> dict[str, Any]:
+    source = None if block.source is None else _fields(block.source)
+    return {**_fields(block), "source": source, "retry": _fields(block.retry)}
+
+
+def _fields(value: Any) -> dict[str, Any]:
+    """The fields of a dataclass; what they hold is neither copied, as `asdict` does, nor looked into."""
+    return {each: getattr(value, each) for each in type(value).__dataclass_fields__}
 
 
 def pipeline_from_json(value: Mapping[str, Any]) -> Pipeline:

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from headrace.domain.errors import HeadraceError
-from headrace.domain.pipeline import Pipeline, pipeline_to_json, restricted, topological_order
+from headrace.domain.pipeline import Pipeline, restricted, topological_order
 from headrace.domain.statuses import BlockStatus, RunStatus
 from headrace.domain.suggesting import suggestion
 from headrace.engine.reading import UnknownBlock, pinned_pipeline, run_row
 from headrace.project.gates import run_gates
-from headrace.project.versions import pipeline_hash
 from headrace.store.database import Database
 from headrace.store.queries import QUERIES
 from headrace.store.runs import NewRun, create_run
@@ -97,8 +96,8 @@ class RunCreation:
             NewRun(
                 project_id=self.project_id,
                 pipeline=pipeline.uuid,
-                version=pipeline_hash(pipeline),
-                definition=pipeline_to_json(pipeline),
+                version=pipeline.version,
+                definition=pipeline.definition,
                 blocks=topological_order(pipeline),
                 variables=variables,
                 kept=kept,

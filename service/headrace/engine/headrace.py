@@ -21,7 +21,8 @@ from headrace.engine.testing import run_tests
 from headrace.engine.views import LogLineView, OutputView, RunSummary, RunView, TableView, TestReport
 from headrace.engine.waiting import why
 from headrace.engine.workers import WorkerPool
-from headrace.project.reading import Project, read_pipeline
+from headrace.project.following import FollowedProject
+from headrace.project.reading import Project
 from headrace.store.database import Database
 from headrace.store.errors import DATABASE_AWAY
 from headrace.store.queries import QUERIES
@@ -54,7 +55,7 @@ class AlreadyEnded(HeadraceError):
 class Headrace:
     """One project, its database, and (where it drives) the engine that runs its pipelines."""
 
-    project: Project
+    followed: FollowedProject
     project_id: int
     database: Database
     engine: Engine | None = None
@@ -62,6 +63,13 @@ class Headrace:
     on_end: Callable[[int], None] = lambda run: None
     """Called when a run has ended that is driven here."""
     news: RunNews = field(default_factory=RunNews)
+    ends: RunNews = field(default_factory=RunNews)
+    """Tells of a run's end alone: whoever waits for that must not cost each of its steps a look."""
+    project: Project = field(init=False)
+    """As it was when it was opened."""
+
+    def __post_init__(self) -> None:
+        self.project = self.followed.project()
 
     @property
     def _creation(self) -> RunCreation:
@@ -69,7 +77,7 @@ class Headrace:
 
     def pipeline(self, uuid: str) -> Pipeline:
         """A pipeline as its files are now. Raises what is wrong with it, fault by fault."""
-        return read_pipeline(self.project, uuid)
+        return self.followed.pipeline(uuid)
 
     async def create_run(
         self,
@@ -134,13 +142,13 @@ class Headrace:
 
     async def finished(self, run: int) -> RunView:
         """Wait until a run has ended, whoever drives it."""
-        with self.news.watching(run) as news:
+        with self.ends.watching(run) as end:
             while True:
-                news.clear()
+                end.clear()
                 if (await self._patiently(run_row, self.database, run))["status"] in RUN_TERMINAL:
                     return await self._patiently(view_run, self.database, run)
                 with anyio.move_on_after(LOOK_SECONDS):
-                    await news.wait()
+                    await end.wait()
 
     async def changes(self, run: int) -> AsyncIterator[RunView]:
         """A view of the run now and at each change; the last one is terminal."""
@@ -162,6 +170,7 @@ class Headrace:
         """Called by the engine after each recorded step."""
         self.news.tell(run)
         if ended:
+            self.ends.tell(run)
             self.on_end(run)
 
     async def show(self, run: int) -> RunView:

@@ -1,4 +1,4 @@
-"""Wakes those who watch a run when something of it was recorded by this service."""
+"""Wakes those who watch a run when this service recorded something of it."""
 
 from __future__ import annotations
 

@@ -25,7 +25,8 @@ class NewRun:
     project_id: int
     pipeline: str
     version: str
-    definition: Mapping[str, Any]
+    definition: bytes
+    """JSON text."""
     blocks: tuple[str, ...]
     variables: Mapping[str, Any]
     kept: Mapping[str, int]
@@ -128,10 +129,8 @@ async def keep_project(database: Database, path: str, name: str) -> int:
     return int(await database.fetchval(QUERIES["keep_project"], path, name))
 
 
-async def keep_version(
-    connection: Any, version: str, pipeline: str, definition: Mapping[str, Any], blocks: Sequence[str]
-) -> None:
-    """Pin a pipeline's content under its hash; `blocks` in topological order. Pinned content never changes."""
+async def keep_version(connection: Any, version: str, pipeline: str, definition: bytes, blocks: Sequence[str]) -> None:
+    """Pin a pipeline's content, JSON text, under its hash, for ever; `blocks` in topological order."""
     await connection.execute(QUERIES["keep_version"], version, pipeline, definition, list(blocks))
 
 

@@ -8,9 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from headrace.domain.errors import HeadraceError
-from headrace.domain.pipeline import Pipeline, pipeline_to_json, topological_order
+from headrace.domain.pipeline import Pipeline, topological_order
 from headrace.domain.triggers import Trigger
-from headrace.project.versions import pipeline_hash
 from headrace.store.database import Database
 from headrace.store.runs import keep_version
 
@@ -85,11 +84,10 @@ class PipelinePins:
         return known[1]
 
     async def _record(self, pipeline: Pipeline) -> Pinned:
-        version = pipeline_hash(pipeline)
-        definition, blocks = pipeline_to_json(pipeline), topological_order(pipeline)
+        blocks = topological_order(pipeline)
         async with self.database.connection() as connection:
-            await keep_version(connection, version, pipeline.uuid, definition, blocks)
-        return Pinned(pipeline, version)
+            await keep_version(connection, pipeline.version, pipeline.uuid, pipeline.definition, blocks)
+        return Pinned(pipeline, pipeline.version)
 
     def _remember(self, key: tuple[int, Overrides], known: tuple[Pipeline, Pinned]) -> None:
         self._pinned[key] = known
