@@ -20,6 +20,7 @@ from typing import Any
 from headrace.blocks import templating
 from headrace.blocks.coroutines import result_of
 from headrace.blocks.decorators import ACTIVE, INJECTED, Registry
+from headrace.blocks.parameters import parameters_of
 from headrace.blocks.pipeline_run import with_run
 from headrace.blocks.secrets import secrets_in
 from headrace.blocks.tracebacks import format_without_ours, user_frames
@@ -130,7 +131,7 @@ def collect(text: str, path: str, block_type: str, inputs: Inputs) -> Collected:
 
     `path` is absolute and is what tracebacks show; `inputs` become globals under their uuid and as df_1, df_2, …
     """
-    module = ModuleType("block." + re.sub(r"\W", "_", PurePath(path).stem))
+    module = ModuleType(_module_name(path))
     namespace = module.__dict__
     namespace.update(_named_inputs(inputs), **INJECTED, __file__=path)
     registry = Registry(namespace)
@@ -141,6 +142,11 @@ def collect(text: str, path: str, block_type: str, inputs: Inputs) -> Collected:
     finally:
         ACTIVE.reset(token)
     return Collected(path, block_type, registry)
+
+
+@lru_cache(maxsize=512)
+def _module_name(path: str) -> str:
+    return "block." + re.sub(r"\W", "_", PurePath(path).stem)
 
 
 def _named_inputs(inputs: Inputs) -> dict[str, Any]:
@@ -162,8 +168,13 @@ def _importable(module: ModuleType) -> Iterator[None]:
 
 def _compiled(text: str, path: str) -> CodeType:
     # Tracebacks show the source as pinned, whatever the file holds by now.
-    linecache.cache[path] = (len(text), None, text.splitlines(keepends=True), path)
+    linecache.cache[path] = (len(text), None, _lines(text), path)
     return _compiled_once(text, path)
+
+
+@lru_cache(maxsize=512)
+def _lines(text: str) -> list[str]:
+    return text.splitlines(keepends=True)
 
 
 @lru_cache(maxsize=512)
@@ -203,9 +214,9 @@ def argument(outputs: Sequence[Any]) -> Any:
 
 
 def _check_arguments(function: Function, arguments: Sequence[Any], collected: Collected, inputs: Inputs) -> None:
-    named, takes_more = _slots(function)
-    given = len(arguments)
-    if len(named) == given or (len(named) < given and takes_more):
+    taken = parameters_of(function)
+    named, given = taken.named, len(arguments)
+    if len(named) == given or (len(named) < given and taken.takes_more):
         return
     raise BlockArgumentsFault(
         f"{name_of(function)} in {collected.path} takes {len(named)} upstream outputs ({', '.join(named) or 'none'})"
@@ -215,33 +226,19 @@ def _check_arguments(function: Function, arguments: Sequence[Any], collected: Co
     )
 
 
-def _slots(function: Function) -> tuple[list[str], bool]:
-    """The names of the parameters that each take one upstream block, and whether *args takes more."""
-    parameters = inspect.signature(function).parameters.values()
-    named = [p.name for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
-    return named, any(p.kind is p.VAR_POSITIONAL for p in parameters)
-
-
 def name_of(function: Function) -> str:
     """What a function is called."""
     return getattr(function, "__name__", repr(function))
 
 
 def _call(function: Function, arguments: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-    return settled(function(*arguments, **(kwargs if _takes_kwargs(function) else {})))
-
-
-def _takes_kwargs(function: Function) -> bool:
-    return any(p.kind is p.VAR_KEYWORD for p in inspect.signature(function).parameters.values())
+    return settled(function(*arguments, **(kwargs if parameters_of(function).takes_kwargs else {})))
 
 
 def _accepted(function: Function, arguments: Sequence[Any]) -> Sequence[Any]:
     """As many arguments as the function has places for."""
-    parameters = inspect.signature(function).parameters.values()
-    if any(p.kind is p.VAR_POSITIONAL for p in parameters):
-        return arguments
-    places = sum(p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in parameters)
-    return arguments[:places]
+    taken = parameters_of(function)
+    return arguments if taken.takes_more else arguments[: taken.places]
 
 
 def settled(value: Any) -> Any:
@@ -385,7 +382,7 @@ def block_kwargs(
 
 def _clock(variables: Mapping[str, Any]) -> dict[str, str]:
     date = variables.get("execution_date")
-    if not isinstance(date, datetime.datetime):
+    if not isinstance(date, datetime.datetime) or {"ds", "hr"} <= variables.keys():
         return {}
     return {"ds": date.strftime("%Y-%m-%d"), "hr": date.strftime("%H")}
 

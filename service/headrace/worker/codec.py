@@ -24,6 +24,7 @@ from headrace.worker.protocol import Codec, Output, OutputRef
 
 ROWS_PER_BATCH = 65536
 _MARK = b"headrace"
+_JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 _ZSTD = ipc.IpcWriteOptions(compression=pa.Codec("zstd", compression_level=1))
 
 
@@ -124,7 +125,7 @@ def _write(value: Any, path: str, limit: int, index: int) -> _Written:
 def _json_bytes(value: Any) -> bytes | None:
     """JSON text, or None for what it cannot hold: lone surrogates, integers of thousands of digits."""
     try:
-        return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+        return _JSON.encode(value).encode()
     except ValueError:
         return None
 
@@ -214,20 +215,20 @@ def decode_output(ref: OutputRef | Output) -> Any:
 
 def _source(ref: OutputRef | Output) -> Any:
     if ref.inline is not None:
-        return pa.py_buffer(ref.inline)
+        return ref.inline
     if ref.path is None:
         raise UnreadableOutput("a stored output has neither bytes nor a file.", remedy="Run the block upstream again.")
     if os.path.getsize(ref.path) == 0:
-        return pa.py_buffer(b"")
+        return b""
     return pa.memory_map(ref.path)
 
 
 def _decode(codec: Codec, source: Any) -> Any:
     if codec is Codec.ARROW:
         return _decode_arrow(source)
-    data = source.read_buffer() if isinstance(source, pa.NativeFile) else source
+    data = source if isinstance(source, bytes) else source.read_buffer()
     if codec is Codec.JSON:
-        return json.loads(data.to_pybytes())
+        return json.loads(bytes(data).decode())
     try:
         return cloudpickle.loads(data)
     except (AttributeError, ImportError) as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import json
 import logging
 import resource
@@ -140,24 +139,14 @@ def _inputs(call: Call) -> dict[str, list[Any]]:
 
 
 def _kwargs(call: Call) -> dict[str, Any]:
-    variables = {name: _variable(value) for name, value in json.loads(call.variables).items()}
     return calling.block_kwargs(
-        variables,
+        json.loads(call.variables),
         configuration=json.loads(call.configuration),
         pipeline=call.pipeline,
         block=call.block,
         project=call.project,
         attempt=call.attempt,
     )
-
-
-def _variable(value: Any) -> Any:
-    """A variable as the block gets it; datetimes travel as `{"$datetime": text}`."""
-    if isinstance(value, dict):
-        if value.keys() == {"$datetime"}:
-            return datetime.datetime.fromisoformat(value["$datetime"])
-        return {key: _variable(item) for key, item in value.items()}
-    return [_variable(item) for item in value] if isinstance(value, list) else value
 
 
 @contextmanager
