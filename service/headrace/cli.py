@@ -347,6 +347,24 @@ def preview(
     finish(screen, lambda: preview_schedule(screen, trigger, count, since))
 
 
+@schedule.command()
+def gaps(
+    trigger: Annotated[str, typer.Argument(help="PIPELINE/TRIGGER, or the trigger's name alone.", metavar="TRIGGER")],
+    since: Annotated[
+        datetime | None, typer.Option(metavar="TIME", help="Slots after this time, in UTC; 30 days if left out.")
+    ] = None,
+    fill: Annotated[bool, typer.Option("--fill", help="Make a backfill of them.")] = False,
+    project: ProjectOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show a trigger's slots that have no good run; exit code 1 where there are any that are not filled."""
+    from headrace.terminal.gaps import show_gaps
+
+    screen = screen_of(project, is_json=as_json)
+    start = None if since is None else since.replace(tzinfo=UTC)
+    finish(screen, show_gaps(screen, trigger, start, fill=fill))
+
+
 @schedule.callback()
 def _schedules() -> None:
     """When the schedules of triggers are due."""

@@ -94,3 +94,18 @@ async def test_events_are_listed_shown_and_taken_in_again(shell: Shell, database
     write_triggers(shell.root, "orders", [webhook("hook")])
     assert "event 1 was taken in again as event 3: run 1" in await shell("events", "replay", "1")
     assert [event["replay_of"] for event in await shell.json("events")] == [1, None, None]
+
+
+async def test_gaps_of_a_schedule_are_shown_with_an_exit_code_and_filled(shell: Shell) -> None:
+    daily = {"name": "daily", "schedule_type": "time", "schedule_interval": "@daily", "end_time": "2026-01-04"}
+    write_triggers(shell.root, "orders", [{**daily, "start_time": "2026-01-02"}])
+    words = ("schedule", "gaps", "daily", "--since", "2026-01-01")
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "headrace", *words, cwd=shell.root, env=shell.environ, stdout=asyncio.subprocess.PIPE
+    )
+    out, _ = await process.communicate()
+    assert process.returncode == 1
+    assert out.decode().splitlines()[:3] == [f"2026-01-0{day}T00:00:00+00:00  no run" for day in (2, 3, 4)]
+    filled = await shell.json(*words, "--fill")
+    assert (len(filled["gaps"]), filled["backfill"]) == (3, 1)
+    assert "3 waiting" in await shell("backfills", "show", "1")

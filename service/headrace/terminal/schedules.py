@@ -53,10 +53,7 @@ class SlotView:
 def preview_schedule(screen: Screen, name: str, count: int, after: datetime | None) -> ExitCode:
     """Print the next slots of a trigger's schedule, local and in UTC; gaps and folds of the clocks are marked."""
     trigger = trigger_named(read_project(screen.project.resolve()), name)
-    schedule = trigger.when
-    if not isinstance(schedule, Schedule):
-        told = f"The trigger {trigger.name} of {trigger.pipeline} listens to {trigger.source}."
-        raise NotASchedule(told, remedy="Only triggers of the type time have slots.")
+    schedule = schedule_of(trigger)
     since = datetime.now(UTC) if after is None else after
     views = list(islice(slot_views(trigger, schedule, since), count))
     if screen.is_json:
@@ -82,6 +79,14 @@ def trigger_named(project: Project, name: str) -> Trigger:
     if isinstance(fitting[0], BrokenTrigger):
         raise ProjectFault(f"The trigger {name}", fitting[0].faults)
     return fitting[0]
+
+
+def schedule_of(trigger: Trigger) -> Schedule:
+    """The schedule of a trigger. Raises NotASchedule."""
+    if isinstance(trigger.when, Schedule):
+        return trigger.when
+    told = f"The trigger {trigger.name} of {trigger.pipeline} listens to {trigger.source}."
+    raise NotASchedule(told, remedy="Only triggers of the type time have slots.")
 
 
 def _triggers_of(project: Project) -> Iterator[Trigger | BrokenTrigger]:
