@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 import signal
 import stat
-import tempfile
 from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
 import pytest
 
+from tests.support.away import reachable
 from tests.support.projects import write_pipeline, write_project
 from tests.support.serving import begin, started
+from tests.support.triggers import write_triggers
 
 WAIT = """
 import time
@@ -76,28 +76,33 @@ async def test_a_token_that_was_revoked_is_replaced_at_the_next_start(shop: Path
         assert await service.status("/api/v1/runs", headers=headers) == 200
 
 
-async def test_it_starts_without_a_database_and_is_ready_once_there_is_one(
-    shop: Path, database_url: str, tmp_path: Path
-):
-    (socket_folder,) = parse_qs(urlsplit(database_url).query)["host"]
-    link = Path(tempfile.gettempdir()) / f"headrace-test-{shop.stat().st_ino}"
-    address = database_url.replace(socket_folder, str(link))
-    try:
-        async with started(shop, database_url=address) as service:
-            assert await service.status("/healthz") == 200
-            assert await service.status("/readyz") == 503
-            async with service.client.get(f"{service.url}/api/v1/runs") as answer:
-                assert answer.status == 503
-                assert int(answer.headers["Retry-After"]) > 0
-                assert (await answer.json())["code"] == "not-ready"
-            assert await service.status("/metrics") == 200
-            assert "waiting for the database" in service.log.read_text()
-            link.symlink_to(socket_folder)
-            await service.ready()
-            run = (await service.post("/api/v1/runs", {"pipeline": "orders", "variables": {"seconds": 0}}))["id"]
-            await service.reached(run, "completed")
-    finally:
-        link.unlink(missing_ok=True)
+async def test_it_starts_without_a_database_and_is_ready_once_there_is_one(shop: Path, database_url: str):
+    async with reachable(database_url, at_first=False) as database, started(shop, database_url=database.url) as service:
+        assert await service.status("/healthz") == 200
+        assert await service.status("/readyz") == 503
+        async with service.client.get(f"{service.url}/api/v1/runs") as answer:
+            assert answer.status == 503
+            assert int(answer.headers["Retry-After"]) > 0
+            assert (await answer.json())["code"] == "not-ready"
+        assert await service.status("/metrics") == 200
+        assert "waiting for the database" in service.log.read_text()
+        database.come_back()
+        await service.ready()
+        run = (await service.post("/api/v1/runs", {"pipeline": "orders", "variables": {"seconds": 0}}))["id"]
+        await service.reached(run, "completed")
+
+
+async def test_a_database_that_goes_away_and_comes_back_costs_nothing_but_time(shop: Path, database_url: str):
+    async with reachable(database_url) as database, started(shop, database_url=database.url) as service:
+        await service.ready()
+        run = (await service.post("/api/v1/runs", {"pipeline": "orders", "variables": {"seconds": 1}}))["id"]
+        await service.reached(run, "running", block="wait")
+        await database.go_away()
+        assert (await service.status("/healthz"), await service.status("/readyz")) == (200, 503)
+        database.come_back()
+        await service.ready()
+        view = await service.reached(run, "completed")
+        assert {block["attempt"] for block in view["blocks"]} == {1}
 
 
 async def test_it_can_be_stopped_while_it_waits_for_the_database(shop: Path):
@@ -206,3 +211,21 @@ async def test_an_address_in_use_is_told(shop: Path, database_url: str):
         process = await begin(str(shop), "--port", port, environ=environ, log=shop / "log")
         assert await asyncio.wait_for(process.wait(), 20) == 2
         assert "address-in-use" in (shop / "log").read_text()
+
+
+async def test_the_same_delivery_after_a_restart_is_answered_as_before(shop: Path, database_url: str):
+    hook = {"path": "paid", "preset": "none"}
+    write_triggers(shop, "orders", [{"name": "paid", "schedule_type": "webhook", "webhook": hook}])
+    answers = []
+    for _ in range(2):
+        async with started(shop, database_url=database_url, options=("--drain", "0")) as service:
+            await service.ready()
+            for _ in range(2):
+                async with service.client.post(
+                    f"{service.url}/hooks/paid", json={"n": 1}, headers={"Idempotency-Key": "k"}
+                ) as answer:
+                    assert answer.status == 202
+                    answers.append(await answer.text())
+            service.signal(signal.SIGKILL)
+            await service.ended()
+    assert len(set(answers)) == 1

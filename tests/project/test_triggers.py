@@ -71,7 +71,7 @@ triggers:
 - name: push
   schedule_type: webhook
   status: active
-  webhook: {path: /github/push/, signature: github}
+  webhook: {path: /github/push/, preset: bearer, secret: s}
   filter: event.ref == 'main'
   dedup_key: '{{ event.id }}'
   variables: {sha: '{{ event.sha }}'}
@@ -81,7 +81,7 @@ triggers:
   priority: -5
 """,
     )
-    assert trigger.when == Webhook("github/push", {"signature": "github"})
+    assert trigger.when == Webhook("github/push", {"preset": "bearer", "secrets": ["s"]})
     assert trigger.source == "webhook:github/push"
     assert (trigger.max_active_runs, trigger.at_limit, trigger.priority) == (3, AtLimit.CANCEL_OLDEST, -5)
     assert trigger.batch == Batch(2.0, 10.0, 50)

@@ -236,3 +236,15 @@ def test_an_event_without_a_key_is_refused() -> None:
 
     with pytest.raises(NotAnEvent):
         NewEvent(1, "webhook:x", "push", "")
+
+
+@pytest.mark.parametrize("payload", [[], [1], [[1, 2], [3]], [{"a": []}], "text", 5, 1.5, True, None, {}])
+async def test_a_payload_of_any_kind_is_kept_as_it_is(database: Database, root: Path, payload: object) -> None:
+    async with trigger_stack(database, root) as stack:
+        others = [stack.event("s", str(n), {"n": n}) for n in range(3)]
+        events = [*others[:2], stack.event("s", "odd", payload), others[2]]
+        await stack.acceptor.accept_all(events)
+        with pytest.raises(UnacceptableEvent):
+            await stack.acceptor.accept(stack.event("s", "nan", [float("nan")]))
+    rows = await database.fetch("SELECT key, payload FROM headrace.event ORDER BY key")
+    assert {row["key"]: row["payload"] for row in rows} == {event.key: event.payload for event in events}

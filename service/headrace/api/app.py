@@ -9,7 +9,7 @@ from time import perf_counter
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from headrace.api import events, health, live, logs, metrics, openapi, outputs, pipelines, projects, runs, tokens
+from headrace.api import events, health, hooks, live, logs, metrics, openapi, outputs, pipelines, projects, runs, tokens
 from headrace.api.endpoints import endpoint
 from headrace.api.figures import Figures
 from headrace.api.hosts import only_hosts
@@ -28,6 +28,7 @@ ROUTES: Sequence[Route] = (
     *live.ROUTES,
     *outputs.ROUTES,
     *events.ROUTES,
+    *hooks.ROUTES,
     *tokens.ROUTES,
 )
 """All there is. What is not here is not there: no path is served, and let through, but by its row in this table."""

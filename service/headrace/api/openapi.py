@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
@@ -16,7 +15,6 @@ from headrace.api.routes import JSON, Call, Route
 from headrace.domain.scopes import Scope
 
 _REF = "#/components/schemas/{model}"
-_NAMES = re.compile(r"\{(\w+)\}")
 _PARTS = {"path": "path", "query": "query", "headers": "header"}
 """Parts of a request that are written as parameters, to what OpenAPI calls them."""
 _EVERYWHERE = ("internal-error", "not-ready")
@@ -53,7 +51,7 @@ def describe(routes: Sequence[Route], version: str) -> dict[str, Any]:
     schemas, definitions = _schemas(routes)
     paths: dict[str, dict[str, Any]] = {}
     for route in routes:
-        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, schemas)
+        paths.setdefault(route.address, {})[route.method.lower()] = _operation(route, schemas)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -105,7 +103,7 @@ def _operation(route: Route, schemas: Mapping[_Key, dict[str, Any]]) -> dict[str
 
 
 def _tag(route: Route) -> str:
-    parts = route.path.strip("/").split("/")
+    parts = route.address.strip("/").split("/")
     return parts[2] if parts[0] == "api" and len(parts) > 2 else parts[0]
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 from aiohttp import web
 from pydantic import BaseModel, TypeAdapter
@@ -17,6 +18,7 @@ from headrace.store.tokens import Bearer
 
 JSON = "application/json"
 BODILESS = (204,)
+_MATCHED = re.compile(r"\{(\w+):[^{}]+\}")
 
 
 @dataclass(slots=True)
@@ -61,6 +63,11 @@ class Route:
         return get_type_hints(self.answer, include_extras=True)
 
     @property
+    def address(self) -> str:
+        """The path as it is told: without what its places must match."""
+        return _MATCHED.sub(r"{\1}", self.path)
+
+    @property
     def name(self) -> str:
         """The operation's name, unique over all routes."""
         return self.answer.__name__
@@ -76,7 +83,10 @@ class Route:
 
     @cached_property
     def gives(self) -> TypeAdapter[Any] | None:
-        """What its JSON answers are made of; None for other media and for empty answers."""
+        """What its JSON answers are made of, those apart that it writes itself; None where it has no such answers."""
         if self.media != JSON or self.status in BODILESS:
             return None
-        return TypeAdapter(self._hints["return"])
+        hint = self._hints["return"]
+        if web.Response in get_args(hint):
+            (hint,) = (kind for kind in get_args(hint) if kind is not web.Response)
+        return TypeAdapter(hint)

@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 from headrace.api.bodies import BodyLimits
 from headrace.api.figures import Figures
 from headrace.api.problems import NotReady
+from headrace.api.rates import Rates
 from headrace.domain.errors import HeadraceError
+from headrace.engine.clock import Clock, SystemClock
 from headrace.engine.headrace import Headrace
 from headrace.engine.reading import UnknownRun, run_row
 from headrace.store.database import Database
@@ -39,6 +41,8 @@ class ApiSettings:
     """Live streams at once; each costs a connection and a few queries a second."""
     beat: float = 15.0
     """A live stream that has nothing to tell says so this often, so that both ends know that the line is open."""
+    most_waiting: int = 500
+    """Requests that may wait for their run's end at once; others are answered as if they did not wait."""
     stream: float = 900.0
     """A live stream ends after this long; its client comes back where it was, and its token is looked at again."""
 
@@ -55,6 +59,10 @@ class Served:
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the service begins to stop: streams end, and readiness is no more."""
     streams: int = 0
+    clock: Clock = field(default_factory=SystemClock)
+    rates: Rates = field(default_factory=Rates)
+    waiting: int = 0
+    """Requests that wait for their run's end."""
     own_digest: bytes | None = None
     """The digest of the token that this service keeps in a file: it is known while the database is away, too."""
     _database: Database | None = None

@@ -276,6 +276,19 @@ def _encoded(value: Any) -> bytes:
     return value if isinstance(value, bytes) else _encode(value).encode()
 
 
+def json_item(value: Any) -> Any:
+    """A value as one item of an array of JSON, where asyncpg would take a list for a dimension of the array.
+
+    Raises asyncpg.DataError for what JSON cannot hold.
+    """
+    if not isinstance(value, list | tuple):
+        return value
+    try:
+        return _encoded(value)
+    except (TypeError, ValueError) as error:
+        raise asyncpg.DataError(str(error)) from error
+
+
 def _encode(value: Any) -> str:
     """Encode a value for a json column; asyncpg makes a DataError of the TypeError or ValueError that is raised."""
     try:

@@ -10,7 +10,7 @@ from typing import Any
 from headrace.domain.events import Accepted, Fate, FateOf, NewEvent
 from headrace.domain.limits import Gate
 from headrace.domain.triggers import AtLimit
-from headrace.store.database import Database
+from headrace.store.database import Database, json_item
 from headrace.store.queries import QUERIES
 
 STATEMENT_SECONDS = 30.0
@@ -148,7 +148,7 @@ def _event_columns(planned: Sequence[PlannedEvent]) -> list[list[Any]]:
         [event.source for event in events],
         [event.kind for event in events],
         [event.key for event in events],
-        [event.payload for event in events],
+        [json_item(event.payload) for event in events],
         [dict(event.headers) for event in events],
         [event.body for event in events],
         [event.occurred_at for event in events],

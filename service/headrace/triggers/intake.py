@@ -19,6 +19,7 @@ from headrace.triggers.planning import Planner
 from headrace.triggers.recording import Recorder
 from headrace.triggers.replaying import Replayer
 from headrace.triggers.schedules import Timekeeper
+from headrace.triggers.webhooks import Hooks
 
 Part = Callable[[], Awaitable[None]]
 """A part of a service: serves until cancelled."""
@@ -36,6 +37,7 @@ class Intake:
     backfills: Backfills
     backfilling: Backfilling
     timekeeper: Timekeeper
+    hooks: Hooks
 
     @classmethod
     def of(
@@ -55,7 +57,7 @@ class Intake:
         backfills = Backfills(database, acceptor, book, list(projects))
         replayer, backfilling = Replayer(database, acceptor), Backfilling(database)
         timekeeper = Timekeeper(database, book, acceptor)
-        return cls(book, acceptor, batcher, ended_runs, replayer, backfills, backfilling, timekeeper)
+        return cls(book, acceptor, batcher, ended_runs, replayer, backfills, backfilling, timekeeper, Hooks(book))
 
     def run_ended(self, run: int) -> None:
         """Hear that a run has ended here: it may be an event, and backfills and what is always on may go on."""
