@@ -7,6 +7,8 @@ from typing import Any
 
 import asyncpg
 
+from tests.chaos.event_faults import EVENT_FAULTS
+
 ENDED = "('completed', 'failed', 'cancelled')"
 TERMINAL = "('completed', 'failed', 'cancelled', 'upstream_failed', 'condition_failed')"
 
@@ -83,7 +85,7 @@ SELECT b.id::text FROM headrace.blob b WHERE NOT EXISTS (SELECT FROM headrace.ou
 async def faults(connection: asyncpg.Connection[Any]) -> list[str]:
     """Every promise that the history in this database breaks, with the ids; an empty list is what one hopes for."""
     found = []
-    for name, query in FAULTS.items():
+    for name, query in (FAULTS | EVENT_FAULTS).items():
         found += [f"{name}: {row[0]}" for row in await connection.fetch(query)]
     return found + await _early_starts(connection)
 

@@ -15,6 +15,7 @@ from headrace.store.errors import DATABASE_AWAY
 
 from tests.chaos.checker import faults
 from tests.support.postgres import server_environ, server_home
+from tests.support.processes import grandchildren
 from tests.support.projects import write_pipeline, write_project
 from tests.support.services import service, start_service
 
@@ -131,19 +132,6 @@ async def test_a_killed_worker_costs_one_attempt_and_nothing_else(tmp_path, data
         assert await faults(connection) == []
     finally:
         await connection.close()
-
-
-def grandchildren(pid: int) -> list[int]:
-    """Pids of the workers: children of the template, which is a child of the service."""
-    parents: dict[int, list[int]] = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                fields = (entry / "stat").read_text().rpartition(")")[2].split()
-            except OSError:
-                continue
-            parents.setdefault(int(fields[1]), []).append(int(entry.name))
-    return [below for child in parents.get(pid, []) for below in parents.get(child, [])]
 
 
 @pytest.mark.chaos
