@@ -8,6 +8,7 @@ import os
 import sys
 from dataclasses import asdict, is_dataclass
 from datetime import datetime
+from traceback import format_exception
 from typing import Any
 
 from rich.console import Console
@@ -92,7 +93,7 @@ def open_descriptors() -> None:
 
 
 class Warnings(logging.Handler):
-    """Shows what the parts below warn of as lines on a console."""
+    """Shows what the parts below and the libraries warn of as lines on a console; an error with its traceback."""
 
     def __init__(self, console: PatientConsole) -> None:
         super().__init__(logging.WARNING)
@@ -100,3 +101,5 @@ class Warnings(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         self.console.say(f"{record.levelname.lower()}: {record.getMessage()}", "yellow")
+        if record.exc_info and record.levelno >= logging.ERROR:
+            self.console.say("".join(format_exception(record.exc_info[1])).rstrip())

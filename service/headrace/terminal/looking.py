@@ -62,7 +62,7 @@ async def show_run(screen: Screen, run: int) -> ExitCode:
         reason = None if view.reason is None else screen.spelling.spelled(view.reason)
         screen.out.print(RunTree(replace(view, reason=reason)))
         if (error := run_error(view, is_plain=not screen.out.is_terminal)) is not None:
-            screen.out.print(error)
+            screen.out.print(error, soft_wrap=True)
         screen.tell_next("Where to look", await pointers(headrace, screen.spelling, view))
     return ExitCode.COMPLETED
 

@@ -118,7 +118,7 @@ class Following:
         if screen.out.is_interactive:
             screen.out.print(RunTree(view, most=screen.out.height - LINES_BELOW))
         if (error := run_error(view, is_plain=not screen.out.is_terminal)) is not None:
-            screen.err.print(error)
+            screen.err.print(error, soft_wrap=True)
         screen.tell_next("Where to look", await pointers(headrace, screen.spelling, view))
 
 

@@ -74,7 +74,7 @@ def _block_lines(lines: Sequence[tuple[str, BlockRunView]], width: int) -> Itera
     spoken = max((len(words(block.status)) for _, block in lines), default=0) if width >= NARROW else 0
     took = [duration(block.started_at, block.finished_at) if block.attempt else "" for _, block in lines]
     timed = max(*(len(text) for text in took), 6) if took else 0
-    named = min(max((name.cell_len for name in names), default=0), width - spoken - timed - 6)
+    named = min(max((name.cell_len for name in names), default=0), max(width - spoken - timed - 6, 8))
     for name, (_, block), time in zip(names, lines, took, strict=True):
         line = _cell(name, named)
         if spoken:
@@ -144,9 +144,11 @@ def _error_title(block: BlockRunView) -> str:
 
 
 def _error_text(block: BlockRunView) -> Text:
+    """The traceback; of failed tests what they said, of what has no traceback its message."""
     error = block.error or {}
-    told = str(error.get("text") or "").strip() or f"{error.get('type', '')}: {error.get('message', '')}"
-    return Text.from_ansi(told.removeprefix(": "))
+    message = f"{error.get('type', '')}: {error.get('message', '')}".removeprefix(": ")
+    told = str(error.get("message", "")) if error.get("kind") == "test" else str(error.get("text") or "").strip()
+    return Text.from_ansi(told or message)
 
 
 def runs_table(runs: Sequence[RunSummary], width: int) -> Table:

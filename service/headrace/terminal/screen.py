@@ -22,9 +22,7 @@ class Screen:
     def __post_init__(self) -> None:
         self.spelling = Spelling(self.project)
         self.warnings = Warnings(self.err)
-        log = logging.getLogger("headrace")
-        log.addHandler(self.warnings)
-        log.propagate = False
+        logging.getLogger().addHandler(self.warnings)
 
     def command(self, name: str, *words: str) -> str:
         """A command line to copy, on this project."""
