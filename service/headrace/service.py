@@ -22,7 +22,7 @@ from headrace.store.embedded import HOME_SETTING
 from headrace.store.runs import keep_project
 from headrace.store.slots import keep_pools
 
-__all__ = ["Headrace", "open_headrace", "start_engine"]
+__all__ = ["Headrace", "driving", "open_headrace", "start_engine"]
 
 ENGINE_CONNECTIONS = 6
 """Of the engine's own, beside those for its writer, its lease and its listener: whoever reads runs cannot starve it."""
@@ -56,6 +56,14 @@ async def open_headrace(
         yield headrace
 
 
+@asynccontextmanager
+async def driving(headrace: Headrace, *, spares: int = 2) -> AsyncIterator[None]:
+    """Drive the runs that an opened Headrace was or will be asked for, in this process until the context ends."""
+    async with AsyncExitStack() as stack:
+        await start_engine(stack, headrace, claim_all=False, settings=None, spares=spares)
+        yield
+
+
 async def start_engine(
     stack: AsyncExitStack, headrace: Headrace, *, claim_all: bool, settings: EngineSettings | None, spares: int
 ) -> None:
@@ -77,7 +85,7 @@ async def start_engine(
         work_folder=folder,
         clock=SystemClock(),
         settings=settings or EngineSettings(),
-        only=None if claim_all else set(),
+        only=None if claim_all else set(headrace.asked_for),
         changed=headrace.note_change,
     )
     tasks = await stack.enter_async_context(anyio.create_task_group())

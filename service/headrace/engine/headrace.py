@@ -65,6 +65,8 @@ class Headrace:
     news: RunNews = field(default_factory=RunNews)
     ends: RunNews = field(default_factory=RunNews)
     """Tells of a run's end alone: whoever waits for that must not cost each of its steps a look."""
+    asked_for: set[int] = field(default_factory=set)
+    """Runs that this process was asked to drive; an engine that starts later takes them up then."""
     project: Project = field(init=False)
     """As it was when it was opened."""
 
@@ -134,11 +136,16 @@ class Headrace:
 
     async def _drive(self, run: int) -> None:
         """Have a run driven: here, where we drive, and by any service that has room."""
+        self.asked_for.add(run)
         if self.engine is not None:
             if self.engine.only is not None:
                 self.engine.only.add(run)
             self.engine.wake()
         await self.database.waker.wake()
+
+    async def is_driven(self, run: int) -> bool:
+        """Whether a live service holds the run now. Raises UnknownRun."""
+        return bool((await self._patiently(run_row, self.database, run))["driven"])
 
     async def finished(self, run: int) -> RunView:
         """Wait until a run has ended, whoever drives it."""

@@ -5,13 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
-from typing import TypeVar
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 
 from headrace.terminal.errors import ExitCode
 
-T = TypeVar("T")
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -52,10 +50,9 @@ class Interruptions:
         """From now on the first signal leaves at once too: what could be ended in order is over."""
         self._is_over = True
 
-    async def held(self, work: Awaitable[T]) -> T:
-        """See work through that must not end halfway: a signal meanwhile is only remembered, in `asked`."""
-        with self.answered_by(lambda: None):
-            return await work
+    def remembered(self) -> AbstractContextManager[None]:
+        """For work that must not end halfway: a signal meanwhile is only noted, in `asked`."""
+        return self.answered_by(lambda: None)
 
     @contextmanager
     def answered_by(self, answer: Callable[[], object]) -> Iterator[None]:

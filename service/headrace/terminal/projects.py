@@ -70,7 +70,7 @@ async def test_outputs(screen: Screen, pipeline: str | None) -> ExitCode:
         read_pipeline(read_project(screen.project.resolve()), pipeline)  # a fault is told before anything is started
     worst = ExitCode.COMPLETED
     reports: list[tuple[str, TestReport]] = []
-    async with open_headrace(screen.project) as headrace:
+    async with open_headrace(screen.project, spares=0) as headrace:
         uuids = headrace.project.pipeline_uuids() if pipeline is None else (pipeline,)
         for uuid in uuids:
             try:

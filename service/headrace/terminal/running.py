@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from typing import Any
 
 import anyio
@@ -13,7 +13,7 @@ from headrace.engine.creating import require_block
 from headrace.engine.headrace import AlreadyEnded
 from headrace.engine.views import RunView
 from headrace.project.reading import read_pipeline, read_project
-from headrace.service import Headrace, open_headrace
+from headrace.service import Headrace, driving, open_headrace
 from headrace.terminal.displays import ChangeLines, Display, LiveTree, Silence
 from headrace.terminal.errors import ExitCode
 from headrace.terminal.interrupting import Interruptions
@@ -23,6 +23,8 @@ from headrace.terminal.screen import Screen
 
 LINES_BELOW = 8
 """Lines of the terminal that a finished run's tree leaves to what is told below it; `show` prints the whole tree."""
+DRIVEN_SECONDS = 1.0
+"""How often a cancel looks whether a live service still holds the run."""
 CANCELLING = "cancelling… (Ctrl-C again leaves at once)"
 
 
@@ -47,21 +49,26 @@ async def retry_run(screen: Screen, run: int, from_block: str | None, *, latest:
 async def _driven(screen: Screen, create: Callable[[Headrace], Awaitable[int]]) -> ExitCode:
     following = Following(screen)
     with following.interruptions.heard():
-        async with open_headrace(screen.project) as headrace:
-            run = await following.interruptions.held(create(headrace))
-            return await following.end_of(headrace, run)
+        async with AsyncExitStack() as stack:
+            headrace = await stack.enter_async_context(open_headrace(screen.project, drive=False))
+            with following.interruptions.remembered():
+                following.run = await create(headrace)
+                await stack.enter_async_context(driving(headrace))
+            return await following.end_of(headrace, following.run)
 
 
 async def resume_runs(screen: Screen) -> ExitCode:
     """Drive every run that has not ended; the worst of their exit codes. Ctrl-C leaves them as they are."""
     following = Following(screen)
     with following.interruptions.heard():
-        async with open_headrace(screen.project) as headrace:
+        async with open_headrace(screen.project, drive=False) as headrace:
             runs = await headrace.resume()
-            codes = [await following.end_of(headrace, run, is_ours=False) for run in runs]
-    if not codes and not screen.is_json:
-        screen.out.say("Every run has ended.")
-    return max(codes, default=ExitCode.COMPLETED)
+            if not runs and not screen.is_json:
+                screen.out.say("Every run has ended.")
+            if not runs:
+                return ExitCode.COMPLETED
+            async with driving(headrace):
+                return max([await following.end_of(headrace, run, is_ours=False) for run in runs])
 
 
 class Following:
@@ -70,13 +77,15 @@ class Following:
     def __init__(self, screen: Screen) -> None:
         self.screen = screen
         self.interruptions = Interruptions(self._leave)
+        self.run: int | None = None
+        """The run at hand, until it has ended."""
         self._display: Display | None = None
-        self._run: int | None = None
 
     async def end_of(self, headrace: Headrace, run: int, *, is_ours: bool = True) -> ExitCode:
         """Show a run until it has ended; then how it ended, and where to look."""
-        self._run = run
+        self.run = run
         view = await (self._cancellable(headrace, run) if is_ours else self._shown(headrace, run))
+        self.run = None
         await self._tell(headrace, view)
         if view.status == RunStatus.COMPLETED:
             return ExitCode.COMPLETED
@@ -98,17 +107,15 @@ class Following:
 
     async def _shown(self, headrace: Headrace, run: int) -> RunView:
         with display_for(self.screen) as self._display:
-            async for view in headrace.changes(run):
-                self._display.show(view)
-        return view
+            return await _watched(headrace, run, self._display)
 
     def _leave(self) -> None:
         """Say what becomes of the run; the process is about to end."""
         if self._display is not None:
             self._display.__exit__(None, None, None)
-        if self._run is not None:
-            again, end = self.screen.command("resume"), self.screen.command("cancel", str(self._run))
-            self.screen.err.say(f"Left run {self._run} as it is: `{again}` goes on with it, `{end}` ends it.")
+        if self.run is not None:
+            again, end = self.screen.command("resume"), self.screen.command("cancel", str(self.run))
+            self.screen.err.say(f"Left run {self.run} as it is: `{again}` goes on with it, `{end}` ends it.")
 
     async def _tell(self, headrace: Headrace, view: RunView) -> None:
         screen = self.screen
@@ -137,17 +144,36 @@ def display_for(screen: Screen) -> Display:
 
 
 async def cancel_run(screen: Screen, run: int) -> ExitCode:
-    """Cancel a run and wait until it has ended: where no service drives it, it is ended here."""
-    async with open_headrace(screen.project, spares=0) as headrace:
-        before = await headrace.show(run)
+    """Cancel a run and wait until it has ended: by the service that drives it, or here where none does (any more)."""
+    async with open_headrace(screen.project, drive=False) as headrace:
+        is_over = (await headrace.show(run)).status in RUN_TERMINAL
         await headrace.cancel(run)
         with display_for(screen) as display:
-            if before.status not in RUN_TERMINAL:
+            if not is_over:
                 display.note(f"waiting for the blocks of run {run} to end…")
-            async for view in headrace.changes(run):
-                display.show(view)
+            view = await _ended_elsewhere(headrace, run, display) or await _ended_here(headrace, run, display)
     if screen.is_json:
         screen.out.write_json(view)
     elif screen.out.is_interactive:
         screen.out.print(RunTree(view))
     return ExitCode.COMPLETED if view.status == RunStatus.CANCELLED else ExitCode.FAILED
+
+
+async def _ended_elsewhere(headrace: Headrace, run: int, display: Display) -> RunView | None:
+    """How a run ended; None when no live service holds it, or holds it no longer."""
+    while True:
+        with anyio.move_on_after(DRIVEN_SECONDS):
+            return await _watched(headrace, run, display)
+        if not await headrace.is_driven(run):
+            return None
+
+
+async def _ended_here(headrace: Headrace, run: int, display: Display) -> RunView:
+    async with driving(headrace, spares=0):
+        return await _watched(headrace, run, display)
+
+
+async def _watched(headrace: Headrace, run: int, display: Display) -> RunView:
+    async for view in headrace.changes(run):
+        display.show(view)
+    return view

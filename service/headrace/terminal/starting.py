@@ -24,20 +24,17 @@ class LineFormatter(logging.Formatter):
         return super().format(record)
 
 
-def log_lines(screen: Screen) -> None:
+def log_lines() -> None:
     """Have the log written to standard error line by line; of libraries only what is wrong."""
     stream = logging.StreamHandler(sys.stderr)
     stream.setFormatter(LineFormatter())
     logging.basicConfig(level=logging.WARNING, handlers=[stream], force=True)
-    ours = logging.getLogger("headrace")
-    ours.removeHandler(screen.warnings)
-    ours.setLevel(logging.INFO)
-    ours.propagate = True
+    logging.getLogger("headrace").setLevel(logging.INFO)
 
 
 async def start_service(screen: Screen, projects: Sequence[Path], host: str, port: int, drain: float) -> int:
     """Serve these projects until told to stop; the exit code. Raises what keeps the service from starting."""
-    log_lines(screen)
+    log_lines()
     roots = dict.fromkeys(path.resolve() for path in projects)
     followed = [FollowedProject(root, os.environ) for root in roots]
     settings = ServiceSettings(host=host, port=port, drain=drain)
