@@ -66,7 +66,7 @@ class Headrace:
     ends: RunNews = field(default_factory=RunNews)
     """Tells of a run's end alone: whoever waits for that must not cost each of its steps a look."""
     asked_for: set[int] = field(default_factory=set)
-    """Runs that this process was asked to drive; an engine that starts later takes them up then."""
+    """Runs that this process was asked to drive before it had an engine; one that starts takes them up."""
     project: Project = field(init=False)
     """As it was when it was opened."""
 
@@ -136,8 +136,9 @@ class Headrace:
 
     async def _drive(self, run: int) -> None:
         """Have a run driven: here, where we drive, and by any service that has room."""
-        self.asked_for.add(run)
-        if self.engine is not None:
+        if self.engine is None:
+            self.asked_for.add(run)
+        else:
             if self.engine.only is not None:
                 self.engine.only.add(run)
             self.engine.wake()
