@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import anyio
 
+from headrace.engine.answering import RunAnswers
 from headrace.engine.clock import SystemClock
 from headrace.engine.engine import Engine, EngineSettings
 from headrace.engine.headrace import Headrace
@@ -76,6 +78,7 @@ async def start_engine(
         extra |= await database.retrying(lambda: project_database(database, project.root))
     pool = await stack.enter_async_context(WorkerPool(environ=worker_environ(project.environ, extra), spares=spares))
     folder = stack.enter_context(work_folder(_work_base(database, project)))
+    pool.answers = partial(RunAnswers(database).answer, headrace.project_id)
     headrace.pool = pool
     headrace.engine = Engine(
         database=await stack.enter_async_context(database.beside(ENGINE_CONNECTIONS)),

@@ -20,8 +20,10 @@ from headrace.api.own_token import OwnToken, own_token, recorded_token, token_fi
 from headrace.api.served import ApiSettings, Served
 from headrace.domain.errors import HeadraceError
 from headrace.domain.retention import ProjectRetention
+from headrace.engine.answering import RunAnswers
 from headrace.engine.clock import SystemClock
 from headrace.engine.engine import Engine, EngineSettings
+from headrace.engine.look_workers import LookWorkers
 from headrace.engine.retention import Retainer
 from headrace.project.following import FollowedProject
 from headrace.project.reading import read_project
@@ -33,6 +35,7 @@ from headrace.store.runs import keep_project
 from headrace.store.tokens import count_live_tokens
 from headrace.supervising import supervised
 from headrace.triggers.intake import Intake
+from headrace.triggers.sensors import Sensors
 
 log = logging.getLogger(__name__)
 
@@ -192,6 +195,7 @@ class Service:
             async with anyio.create_task_group() as parts:
                 for name, run in {**intake.parts, "the announcer of runs": announcer.run}.items():
                     parts.start_soon(supervised, name, run)
+                parts.start_soon(supervised, "the sensors", _sensors(database, intake, headraces).run)
                 for number, each in ids.items():
                     parts.start_soon(supervised, "the removal of what is old", _retainer(database, number, each).run)
                 await intake.book.ready()
@@ -244,6 +248,12 @@ class Announcer:
             await self._made.wait()
             self._made = anyio.Event()
             await self.database.waker.wake()
+
+
+def _sensors(database: Database, intake: Intake, headraces: Sequence[Headrace]) -> Sensors:
+    pools = {headrace.project.root: headrace.pool for headrace in headraces if headrace.pool is not None}
+    answers = RunAnswers(database)
+    return Sensors(database, intake.book, intake.acceptor, LookWorkers(pools), SystemClock(), answers.answer)
 
 
 def _retainer(database: Database, number: int, project: FollowedProject) -> Retainer:

@@ -27,6 +27,7 @@ def answer(code: str, project: Path) -> str:
         ("from mage_ai.io.postgres import Postgres as it", "Postgres", "io.postgres"),
         ("from mage_ai.io.file import FileIO as it", "FileIO", "io.file"),
         ("from mage_ai.io.base import ExportWritePolicy as it", "ExportWritePolicy", "io.base"),
+        ("from mage_ai.orchestration.run_status_checker import check_status as it", "check_status", "run_status"),
         ("from mage_ai.data_preparation.shared.secrets import get_secret_value as it", "get_secret_value", "secrets"),
     ],
 )
@@ -42,7 +43,7 @@ def test_a_name_of_mage_is_ours(line: str, name: str, home: str, tmp_path: Path)
         "mage_ai.io.snowflake",
         "mage_ai.io.google_cloud_storage",
         "mage_ai.orchestration.triggers.api",
-        "mage_ai.orchestration.run_status_checker",
+        "mage_ai.orchestration.pipeline_scheduler",
         "mage_ai.data_cleaner.transformer_actions.base",
         "mage_ai.data_preparation.models.global_data_product",
         "mage_ai.streaming.sources.base_python",

@@ -92,7 +92,9 @@ async def sensor_service(
     stack.book.look_seconds = 0.1
     async with make_pool(spares=0) as pool, anyio.create_task_group() as tasks:
         settings = SensorSettings(lease, poll)
-        sensors = Sensors(database, stack.book, stack.acceptor, LookWorkers(pool), SystemClock(), questions, settings)
+        sensors = Sensors(
+            database, stack.book, stack.acceptor, LookWorkers({root: pool}), SystemClock(), questions, settings
+        )
         tasks.start_soon(stack.book.run)
         tasks.start_soon(sensors.run)
         await sensors.ready()

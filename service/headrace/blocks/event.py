@@ -17,6 +17,8 @@ class Event:
     key: str | None = None
     occurred_at: datetime | None = None
     """When it happened, with a time zone; None for the moment at which it is accepted."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """What is told about it beside its payload, such as a message's topic: for a trigger's filter and variables."""
     cursor: Any = None
     """Where the sensor goes on once this event is committed: JSON values or a datetime; None leaves it where it is."""
     execution_date: datetime | None = None

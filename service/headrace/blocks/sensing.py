@@ -247,5 +247,6 @@ def event_text(event: Event) -> str:
             "key": None if event.key is None else str(event.key),
             "occurred_at": event.occurred_at,
             "execution_date": event.execution_date,
+            "headers": {str(name): str(value) for name, value in event.headers.items()},
         }
     )

@@ -1,8 +1,8 @@
-"""Workers for sensors' looks, from the pool that blocks use but apart from its limit."""
+"""Workers for sensors' looks, from the pools that blocks use but apart from their limits."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,15 +14,16 @@ _VERSION = "sensors"
 
 @dataclass(frozen=True)
 class LookWorkers:
-    """Lends workers for one look each; polled sensors of a project use the same ones in turn."""
+    """Lends workers for one look each, from the pool of the project's folder; polled sensors use the same in turn."""
 
-    pool: WorkerPool
+    pools: Mapping[Path, WorkerPool]
 
     @asynccontextmanager
     async def lend(self, project: Path) -> AsyncIterator[Worker]:
         """A worker bound to a project. Raises WorkersUnavailable."""
-        worker = await self.pool.acquire_apart(WorkerKey(str(project), _VERSION, apart=True))
+        pool = self.pools[project]
+        worker = await pool.acquire_apart(WorkerKey(str(project), _VERSION, apart=True))
         try:
             yield worker
         finally:
-            self.pool.release(worker)
+            pool.release(worker)

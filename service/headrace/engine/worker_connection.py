@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import select
 import signal
@@ -32,6 +33,8 @@ from headrace.worker.protocol import (
     encode,
     to_service,
 )
+
+log = logging.getLogger(__name__)
 
 _READ = 65_536
 _PIPE_READ = 65_536
@@ -87,7 +90,12 @@ class Worker:
     """One worker process. It runs one call at a time."""
 
     def __init__(
-        self, forked: Forked, kill: Callable[[int, int], None], on_end: Callable[[Worker], None], caps: LogCaps
+        self,
+        forked: Forked,
+        kill: Callable[[int, int], None],
+        on_end: Callable[[Worker], None],
+        caps: LogCaps,
+        answers: Answers = answer_nothing,
     ) -> None:
         self.pid = forked.pid
         self.key: WorkerKey | None = None
@@ -107,7 +115,8 @@ class Worker:
         self._capture: LineCapture | None = None
         self._backlog: Backlog | None = None
         self._is_held = False
-        self._answers: Answers = answer_nothing
+        self._usual_answers = answers
+        self._answers = answers
         self._answers_more = True
         self._replies: set[asyncio.Task[None]] = set()
         self._awaited: asyncio.Future[Result] | None = None
@@ -135,16 +144,16 @@ class Worker:
         on_log: Callable[[LogLine], None],
         timeout: float | None = None,  # noqa: ASYNC109 - the block's own limit, which ends a process, not a task
         grace: float = 5.0,
-        answers: Answers = answer_nothing,
+        answers: Answers | None = None,
         backlog: Backlog | None = None,
     ) -> Result:
         """Run one call to its end, as `prepare` and `start` do.
 
-        `answers` answers what the block's code asks. When the awaiting task is cancelled, the worker's whole process
-        group is ended (TERM, `grace`, KILL), and the cancellation goes on once nothing of it is left. So it is with
-        what an answer raises that is no error of ours.
+        `answers` answers what the block's code asks, in the place of the pool's. When the awaiting task is cancelled,
+        the worker's whole process group is ended (TERM, `grace`, KILL), and the cancellation goes on once nothing of it
+        is left. So it is with what an answer raises that is no error of ours.
         """
-        self._answers = answers
+        self._answers = answers or self._usual_answers
         awaited: asyncio.Future[Result] = self._loop.create_future()
         self._awaited = awaited
         self.prepare(call)
@@ -155,7 +164,7 @@ class Worker:
             await self._end_before_raising(grace)
             raise
         finally:
-            self._answers = answer_nothing
+            self._answers = self._usual_answers
             self._awaited = None
 
     def _arrived(self, result: Result) -> None:
@@ -327,8 +336,13 @@ class Worker:
     def _replied(self, reply: asyncio.Task[None]) -> None:
         self._replies.discard(reply)
         error = None if reply.cancelled() else reply.exception()
-        if error is not None and self._awaited is not None and not self._awaited.done():
+        if error is None:
+            return
+        if self._awaited is not None and not self._awaited.done():
             self._awaited.set_exception(error)
+        else:
+            log.error("a question of worker %s could not be answered: it is ended", self.pid, exc_info=error)
+            self.end()
 
     def _take_result(self, result: Result) -> None:
         self._drain_printed()

@@ -13,7 +13,7 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
-from headrace.engine.worker_connection import Answers, NoAnswer, Worker, WorkerKey
+from headrace.engine.worker_connection import Answers, NoAnswer, Worker, WorkerKey, answer_nothing
 from headrace.engine.worker_environment import worker_environ
 from headrace.engine.worker_logs import LogCaps, LogLine
 from headrace.engine.worker_template import Spawn, TemplateProcess, WorkersUnavailable, spawn
@@ -56,6 +56,8 @@ class WorkerPool:
     ) -> None:
         self.on_free: Callable[[], None] | None = None
         """Called when a worker may have become available."""
+        self.answers: Answers = answer_nothing
+        """Answers what the code in the workers asks, for calls that bring no answers of their own."""
         self._environ = environ
         self._spare_count = spares
         self._limit = limit
@@ -154,7 +156,7 @@ class WorkerPool:
         template = self._template
         if template is None:
             raise WorkersUnavailable("the pool of workers is not open.", remedy="Open it first.")
-        worker = Worker(await template.fork(), template.kill, self._ended, self._caps)
+        worker = Worker(await template.fork(), template.kill, self._ended, self._caps, self._answer)
         worker.key = key
         self._workers[worker.pid] = worker
         return worker
@@ -290,10 +292,13 @@ class WorkerPool:
             forked = await template.fork()
         finally:
             self._forking -= 1
-        worker = Worker(forked, template.kill, self._ended, self._caps)
+        worker = Worker(forked, template.kill, self._ended, self._caps, self._answer)
         self._workers[worker.pid] = worker
         self._spares.append(worker)
         self._offer()
+
+    async def _answer(self, question: str, content: Mapping[str, Any]) -> Any:
+        return await self.answers(question, content)
 
     def _exited(self, pid: int, status: int) -> None:
         worker = self._workers.get(pid)

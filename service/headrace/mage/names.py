@@ -20,6 +20,7 @@ MODULES: Mapping[str, Mapping[str, str]] = {
     "mage_ai.io.config": dict.fromkeys(("ConfigFileLoader", "ConfigKey", "EnvironmentVariableLoader"), _CONFIG),
     "mage_ai.io.file": {"FileIO": "headrace.blocks.io.file"},
     "mage_ai.io.postgres": {"Postgres": "headrace.blocks.io.postgres"},
+    "mage_ai.orchestration.run_status_checker": {"check_status": "headrace.blocks.run_status"},
     "mage_ai.settings.repo": {"get_repo_path": _CONTEXT},
 }
 """Module to the names it has and the modules of ours that hold them."""

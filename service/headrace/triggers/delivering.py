@@ -100,6 +100,7 @@ class Deliverer:
             "sensor",
             self._key(given["key"], place),
             given["payload"],
+            given["headers"],
             occurred_at=_time(given["occurred_at"]),
             execution_date=_time(given["execution_date"]),
         )

@@ -1,0 +1,87 @@
+"""Records of a Kafka topic."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from headrace.blocks.event import Event
+from headrace.blocks.sensors.clients import client
+from headrace.blocks.sensors.messages import payload_of
+
+_POLL_MILLISECONDS = 1000
+
+
+async def kafka_topic(
+    cursor: Any = None,
+    *,
+    topic: str,
+    group: str = "headrace",
+    servers: str = "localhost:9092",
+    start: str = "first",
+    batch: int = 500,
+    security: dict[str, str] | None = None,
+) -> AsyncIterator[tuple[list[Event], Any]]:
+    """An event for each record; its key is topic, partition, offset and time, its payload the record's value.
+
+    The cursor maps each partition to the next offset and is what counts; the same offsets are committed to the broker
+    for the `group`, after the events. `start` (first, new) tells where to begin in a partition that the cursor does not
+    name. `security` goes to the client: security_protocol, sasl_mechanism, sasl_plain_username, sasl_plain_password.
+    """
+    aiokafka = client("aiokafka", "kafka")
+    consumer = aiokafka.AIOKafkaConsumer(
+        bootstrap_servers=servers,
+        group_id=group,
+        enable_auto_commit=False,
+        auto_offset_reset="earliest" if start == "first" else "latest",
+        client_id="headrace",
+        **(security or {}),
+    )
+    places: dict[str, int] = dict(cursor) if isinstance(cursor, Mapping) else {}
+    await consumer.start()
+    try:
+        consumer.subscribe([topic], listener=_seeker(aiokafka, consumer, places))
+        while True:
+            fetched = await consumer.getmany(timeout_ms=_POLL_MILLISECONDS, max_records=batch)
+            records = [record for found in fetched.values() for record in found]
+            moved = await _moved(consumer, places)
+            if not moved:
+                continue
+            places.update(moved)
+            yield [_event(record) for record in records], dict(places)
+            await consumer.commit({place: moved[str(place.partition)] for place in consumer.assignment()
+                                   if str(place.partition) in moved})  # fmt: skip
+    finally:
+        await consumer.stop()
+
+
+async def _moved(consumer: Any, places: Mapping[str, int]) -> dict[str, int]:
+    """The next offset of each partition where it is another than is kept; of a new one too, so that it is kept."""
+    now = {str(place.partition): await consumer.position(place) for place in consumer.assignment()}
+    return {partition: offset for partition, offset in now.items() if places.get(partition) != offset}
+
+
+def _seeker(aiokafka: Any, consumer: Any, places: Mapping[str, int]) -> Any:
+    class Seeker(aiokafka.ConsumerRebalanceListener):  # type: ignore[misc]
+        """Goes on where the cursor left off, whenever partitions are given to us."""
+
+        async def on_partitions_revoked(self, revoked: Any) -> None:
+            """Nothing is in hand: what was fetched is delivered before the next fetch."""
+
+        async def on_partitions_assigned(self, assigned: Any) -> None:
+            for place in assigned:
+                if str(place.partition) in places:
+                    consumer.seek(place, places[str(place.partition)])
+
+    return Seeker()
+
+
+def _event(record: Any) -> Event:
+    own = {name: value.decode(errors="replace") for name, value in record.headers if value is not None}
+    place = {"topic": record.topic, "partition": str(record.partition), "offset": str(record.offset)}
+    if record.key is not None:
+        place["key"] = record.key.decode(errors="replace")
+    key = f"{record.topic}:{record.partition}:{record.offset}@{record.timestamp}"
+    occurred_at = datetime.fromtimestamp(record.timestamp / 1000, UTC) if record.timestamp > 0 else None
+    return Event(payload_of(record.value), key, occurred_at, {**own, **place})
