@@ -18,6 +18,7 @@ from headrace.service import Headrace
 
 from bench.processes import cpu_seconds, family, peak_memory, pss
 from bench.projects import LOAD
+from bench.schedules import schedules
 from bench.table import Figure
 
 
@@ -237,5 +238,7 @@ async def idle(headrace: Headrace, rounds: int) -> list[Figure]:
     ]
 
 
-MEASURES = {"idle": idle, "chain40": chain40, "fan100": fan100, "export": export, "etl": etl}
+MEASURES = {
+    "idle": idle, "schedules": schedules, "chain40": chain40, "fan100": fan100, "export": export, "etl": etl,
+}  # fmt: skip
 """Name to measure, in the order they are taken."""

@@ -229,3 +229,25 @@ async def test_the_same_delivery_after_a_restart_is_answered_as_before(shop: Pat
             service.signal(signal.SIGKILL)
             await service.ended()
     assert len(set(answers)) == 1
+
+
+SLOT = """
+@custom
+def slot(*args, **kwargs):
+    length = kwargs['interval_end_datetime'] - kwargs['interval_start_datetime']
+    assert kwargs['interval_start_datetime'] == kwargs['execution_date']
+    assert kwargs['interval_start_datetime_previous'] + length == kwargs['execution_date']
+    assert length.total_seconds() == kwargs['interval_seconds'] == 1
+"""
+
+
+async def test_a_schedule_makes_runs_that_end_well_with_the_dates_of_their_slots(tmp_path: Path, database_url: str):
+    root = write_project(tmp_path / "ticking")
+    write_pipeline(root, "tick", {"slot": []}, {"slot": SLOT})
+    write_triggers(root, "tick", [{"name": "each", "schedule_type": "time", "schedule_interval": "every 1 second"}])
+    async with started(root, database_url=database_url) as service:
+        await service.ready()
+        async with asyncio.timeout(30):
+            while len((await service.get("/api/v1/runs?status=completed"))["items"]) < 3:
+                assert not (await service.get("/api/v1/runs?status=failed"))["items"]
+                await asyncio.sleep(0.05)
