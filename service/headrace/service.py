@@ -11,12 +11,12 @@ from pathlib import Path
 import anyio
 
 from headrace.engine.answering import RunAnswers
-from headrace.engine.clock import SystemClock
 from headrace.engine.engine import Engine, EngineSettings
 from headrace.engine.headrace import Headrace
 from headrace.engine.work_folder import work_folder
 from headrace.engine.worker_environment import worker_environ
 from headrace.engine.workers import WorkerPool
+from headrace.engine.world import World
 from headrace.project.following import FollowedProject
 from headrace.project.reading import Project
 from headrace.store.database import Database, open_database, project_database
@@ -39,10 +39,12 @@ async def open_headrace(
     claim_all: bool = False,
     settings: EngineSettings | None = None,
     spares: int = 2,
+    world: World | None = None,
 ) -> AsyncIterator[Headrace]:
     """Open a project's Headrace; with `drive` it runs pipelines in this process until the context ends.
 
     A driving one claims only the runs that it was asked for, or (`claim_all`) every run of the project that waits.
+    `world` is where it takes time, chance and processes from.
     """
     given = os.environ if environ is None else environ
     root = _resolved(project)
@@ -54,7 +56,7 @@ async def open_headrace(
         await keep_pools(database, project_id, read.defaults.pools)
         headrace = Headrace(followed, project_id, database)
         if drive:
-            await start_engine(stack, headrace, claim_all=claim_all, settings=settings, spares=spares)
+            await start_engine(stack, headrace, claim_all=claim_all, settings=settings, spares=spares, world=world)
         yield headrace
 
 
@@ -67,16 +69,24 @@ async def driving(headrace: Headrace, *, spares: int = 2) -> AsyncIterator[None]
 
 
 async def start_engine(
-    stack: AsyncExitStack, headrace: Headrace, *, claim_all: bool, settings: EngineSettings | None, spares: int
+    stack: AsyncExitStack,
+    headrace: Headrace,
+    *,
+    claim_all: bool,
+    settings: EngineSettings | None,
+    spares: int,
+    world: World | None = None,
 ) -> None:
     """Drive a project's runs until the stack is left: all of them, or those that this Headrace is asked for."""
-    database, project = headrace.database, headrace.project
+    database, project, world = headrace.database, headrace.project, world or World()
     from headrace.samples import serve_samples  # brings aiohttp, which whoever only looks need not wait for
 
     extra = {"HEADRACE_SAMPLES_URL": await stack.enter_async_context(serve_samples())}
     if "POSTGRES_HOST" not in project.environ and database.address.kind == "embedded":
         extra |= await database.retrying(lambda: project_database(database, project.root))
-    pool = await stack.enter_async_context(WorkerPool(environ=worker_environ(project.environ, extra), spares=spares))
+    pool = await stack.enter_async_context(
+        WorkerPool(environ=worker_environ(project.environ, extra), spares=spares, spawn=world.spawn)
+    )
     folder = stack.enter_context(work_folder(_work_base(database, project)))
     pool.answers = partial(RunAnswers(database).answer, headrace.project_id)
     headrace.pool = pool
@@ -86,7 +96,8 @@ async def start_engine(
         project=project.root,
         project_id=headrace.project_id,
         work_folder=folder,
-        clock=SystemClock(),
+        clock=world.clock,
+        random=world.random,
         settings=settings or EngineSettings(),
         only=None if claim_all else set(headrace.asked_for),
         changed=headrace.note_change,

@@ -99,6 +99,21 @@ async def test_a_fault_of_ours_while_a_run_is_driven_fails_that_run_alone(root, 
         assert (await finished(headrace, await headrace.create_run("good"))).status == "completed"
 
 
+async def test_a_retry_that_comes_due_while_the_failure_before_it_is_recorded_is_not_forgotten(root, database_url):
+    source = "@custom\ndef body(**kwargs):\n    assert kwargs['retry']['attempts'] == 3\n"
+    write_pipeline(root, "quick", {"a": ()}, {"a": source}, options={"retry_config": {"retries": 2, "delay": 0.02}})
+    async with opened(root, database_url) as headrace:
+        write = headrace.engine.writer.write
+
+        async def slow(step):
+            await asyncio.sleep(0.1)
+            return await write(step)
+
+        headrace.engine.writer.write = slow
+        view = await finished(headrace, await headrace.create_run("quick"))
+    assert (view.status, view.blocks[0].attempt) == ("completed", 3)
+
+
 async def test_a_claim_whose_answer_was_lost_is_made_good_by_the_same_service(root, database_url, monkeypatch):
     write_pipeline(root, "one", {"a": ()})
     lost = []

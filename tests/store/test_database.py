@@ -189,6 +189,21 @@ async def test_a_cancel_after_any_number_of_turns_of_the_loop_leaves_nothing_ope
     await assert_clean(database, watcher)
 
 
+async def test_work_that_was_done_stands_though_its_connection_cannot_be_given_back(
+    database: Database, watcher, table, monkeypatch
+):
+    """Else whoever asked would try again what has been committed."""
+
+    async def unanswered(holder, timeout: float) -> None:
+        holder._con.terminate()
+        raise TimeoutError
+
+    with monkeypatch.context() as patch:
+        patch.setattr("asyncpg.pool.PoolConnectionHolder.release", unanswered)
+        await database.execute("INSERT INTO entry VALUES (1)")
+    assert await watcher.fetchval("SELECT count(*) FROM entry") == 1
+
+
 async def test_work_is_done_again_after_its_connection_was_lost(database: Database, watcher):
     attempts = []
 

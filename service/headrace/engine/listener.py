@@ -34,7 +34,7 @@ class Listener:
             try:
                 await self._listen()
             except DATABASE_AWAY as error:
-                log.warning("notifications are not heard (%s); polling goes on", error)
+                log.warning("no notifications are heard (%s: %s); polling goes on", type(error).__name__, error)
             await self.clock.sleep(PAUSE_SECONDS)
 
     async def _listen(self) -> None:

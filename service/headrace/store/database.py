@@ -7,7 +7,7 @@ import json
 import os
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -59,7 +59,7 @@ class Database:
     @asynccontextmanager
     async def beside(self, size: int) -> AsyncIterator[Database]:
         """The same database through a pool of its own, for work that must not queue behind that of others."""
-        pool = await _pool(self.address.dsn, size, least=0)
+        pool = await _pool(self.address.dsn, size)
         try:
             yield Database(self.address, pool, self.attachment)
         finally:
@@ -119,7 +119,9 @@ class Database:
             await _seen_through(transaction.commit(), connection.terminate, seconds=COMMIT_SECONDS)
 
     async def _release(self, connection: Any) -> None:
-        await self.pool.release(connection, timeout=RELEASE_SECONDS)
+        """Give a connection back; one that does not answer is ended by the pool, and what was done over it stands."""
+        with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError):
+            await self.pool.release(connection, timeout=RELEASE_SECONDS)
 
     async def fetch(self, sql: str, *arguments: Any) -> list[Any]:
         """Every row of a query."""
@@ -241,11 +243,11 @@ async def _made_ready(dsn: str, *, migrate: bool) -> str:
         await connection.close(timeout=RELEASE_SECONDS)
 
 
-async def _pool(dsn: str, size: int, *, least: int = 1) -> asyncpg.Pool[Any]:
+async def _pool(dsn: str, size: int) -> asyncpg.Pool[Any]:
     with _unreachable_told():
         return await asyncpg.create_pool(
             dsn,
-            min_size=least,
+            min_size=0,  # with a floor, asyncpg would try in the background, and log each try, while the server is away
             max_size=size,
             init=_prepare,
             timeout=CONNECT_SECONDS,
