@@ -63,14 +63,17 @@ async def test_fault_16_a_paused_service_is_fenced_off_and_stops_its_blocks(tmp_
     project, pids, lease = write_project(tmp_path / "project"), tmp_path / "pids", 0.6
     source = (
         f"import os, time\n@custom\ndef body(*args, **kwargs):\n    open({str(pids)!r}, 'a').write(f'{{os.getpid()}}\\n')\n"
-        "    time.sleep(0.3)\n    return 1\n"
+        "    first = kwargs['block_uuid'] == 'b2' and kwargs['retry']['attempts'] == 1\n"
+        "    time.sleep(60 if first else 0.1)\n    return 1\n"
     )
     write_pipeline(project, "slow", {f"b{n}": (f"b{n - 1}",) if n else () for n in range(10)}, default=source)
     first = await start_service(project, database_url, lease=lease)
     try:
         run = await create(project, database_url, "slow")
-        await until(watcher, "SELECT status = 'completed' FROM headrace.block_run WHERE block = 'b1'")
         await until(watcher, "SELECT status = 'running' FROM headrace.block_run WHERE block = 'b2'")
+        async with asyncio.timeout(10):
+            while pids.read_text().count("\n") < 3:
+                await asyncio.sleep(0.005)
         first.pause()
         paused_at, worker = time.monotonic(), int(pids.read_text().split()[-1])
         fence = await watcher.fetchval("SELECT fence FROM headrace.run WHERE id = $1", run)
