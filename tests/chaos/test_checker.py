@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from headrace.store.database import Database
 
-from tests.chaos.checker import faults
+from tests.chaos.checker import FAULTS, faults
 from tests.chaos.event_faults import EVENT_FAULTS
 
 GOOD = """
@@ -68,6 +68,48 @@ BREACHES = {
 }  # fmt: skip
 
 
+RUN_BREACHES = {
+    "a run has not ended": "UPDATE headrace.run SET status = 'running', finished_at = NULL WHERE id = 1",
+    "an ended run has an owner": "UPDATE headrace.run SET owner = gen_random_uuid() WHERE id = 1",
+    "an ended run never began": "UPDATE headrace.run SET started_at = NULL WHERE id = 1",
+    "a block of an ended run has not ended": "UPDATE headrace.block_run SET status = 'queued' WHERE run_id = 1",
+    "a completed run has a block that ended badly": "UPDATE headrace.block_run SET status = 'failed' WHERE run_id = 1",
+    "a failed run tells no reason": "UPDATE headrace.run SET status = 'failed' WHERE id = 1",
+    "a block ended after its run": "UPDATE headrace.block_run SET finished_at = '2026-02-01' WHERE run_id = 1",
+    "a block that was never started has ended well": "UPDATE headrace.block_run SET started_at = NULL WHERE run_id = 1",
+    "a block is kept from a run in which it did not complete": "UPDATE headrace.block_run SET kept_from = 99 WHERE run_id = 1",
+    "a completed block has not exactly one completed attempt": "UPDATE headrace.attempt SET outcome = 'failed' WHERE run_id = 1",
+    "an attempt completed and its block did not": "UPDATE headrace.block_run SET status = 'cancelled' WHERE run_id = 1",
+    "an attempt came after the one that completed": """
+        INSERT INTO headrace.attempt SELECT run_id, block, 2, 'failed', NULL, NULL, service, fence, started_at, finished_at
+        FROM headrace.attempt WHERE run_id = 1""",
+    "an attempt is missing from the record, or too many are in it": "UPDATE headrace.block_run SET attempt = 2 WHERE run_id = 1",
+    "an attempt was recorded under an older token than the one before it": """
+        INSERT INTO headrace.attempt SELECT run_id, block, 0, 'lost', NULL, NULL, service, 2, started_at, finished_at
+        FROM headrace.attempt WHERE run_id = 1""",
+    "an attempt was recorded under a token that its run never had": "UPDATE headrace.attempt SET fence = 7 WHERE run_id = 1",
+    "an output belongs to no attempt that completed": """
+        INSERT INTO headrace.output (run_id, block, position, attempt, codec, bytes, content) VALUES (1, 'b', 0, 2, 'json', 1, '1')""",
+    "a block's outputs are not numbered from 0 without a gap": """
+        INSERT INTO headrace.output (run_id, block, position, attempt, codec, bytes, content) VALUES (1, 'b', 1, 1, 'json', 1, '1')""",
+    "a kept block has not the outputs of the run that it is kept from": """
+        INSERT INTO headrace.output (run_id, block, position, attempt, codec, bytes, content) VALUES (1, 'b', 0, 1, 'json', 1, '1');
+        UPDATE headrace.block_run SET kept_from = 1 WHERE run_id = 2""",
+    "an output's blob lacks parts or bytes": """
+        INSERT INTO headrace.blob (id, run_id, bytes, parts) VALUES ('00000000-0000-0000-0000-000000000001', 1, 5, 1);
+        INSERT INTO headrace.output (run_id, block, position, attempt, codec, bytes, blob)
+        VALUES (1, 'b', 0, 1, 'json', 5, '00000000-0000-0000-0000-000000000001')""",
+    "a log has a gap": """
+        INSERT INTO headrace.log_line (run_id, block, attempt, fence, seq, at, stream, level, text)
+        VALUES (1, 'b', 1, 1, 1, now(), 'log', 'INFO', ''), (1, 'b', 1, 1, 3, now(), 'log', 'INFO', '')""",
+    "a block started before its upstream block finished": """
+        UPDATE headrace.pipeline_version SET definition =
+            '{"blocks": [{"uuid": "b", "upstream": ["a"]}, {"uuid": "a", "upstream": []}]}';
+        INSERT INTO headrace.block_run (run_id, block, position, status, attempt, started_at, finished_at)
+        SELECT id, 'a', 1, 'completed', 1, started_at, finished_at FROM headrace.run""",
+}  # fmt: skip
+
+
 async def found_after(database: Database, breach: str) -> list[str]:
     async with database.connection() as connection:
         await connection.execute("SET session_replication_role = replica")  # the database itself would refuse some
@@ -83,11 +125,13 @@ async def test_a_good_history_has_no_fault(database: Database):
     assert await found_after(database, "SELECT 1") == []
 
 
-def test_each_promise_about_events_has_its_breach():
+def test_each_promise_has_its_breach():
     assert BREACHES.keys() == EVENT_FAULTS.keys()
+    assert RUN_BREACHES.keys() - FAULTS.keys() == {"a block started before its upstream block finished"}
+    assert FAULTS.keys() <= RUN_BREACHES.keys()
 
 
-@pytest.mark.parametrize("promise", BREACHES)
+@pytest.mark.parametrize("promise", BREACHES | RUN_BREACHES)
 async def test_a_broken_promise_is_found(database: Database, promise: str):
-    found = await found_after(database, BREACHES[promise])
+    found = await found_after(database, (BREACHES | RUN_BREACHES)[promise])
     assert any(told.startswith(promise) for told in found), found
