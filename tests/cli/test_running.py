@@ -45,12 +45,18 @@ def pipelines(headrace: Shell) -> None:
     project = headrace.project
     (project / "io_config.yaml").write_text(CONNECTIONS)
     load = "import pandas as pd\n@data_loader\ndef load(**kwargs):\n    return pd.DataFrame({'n': range(kwargs['rows'])})\n"
-    write_pipeline(
-        project, "flour", {"load": (), "left": ("load",), "right": ("load",), "export": ("left", "right")},
+    total = {"data_provider": "postgres", "data_provider_profile": "dev", "data_provider_schema": "mill",
+             "data_provider_table": "total", "export_write_policy": "replace"}  # fmt: skip
+    folder = write_pipeline(
+        project, "flour",
+        {"load": (), "left": ("load",), "right": ("load",), "export": ("left", "right"), "total": ("export",)},
         {"load": load, "left": "@custom\ndef left(f):\n    return f\n",
          "right": "@custom\ndef right(f):\n    return f\n", "export": EXPORTS},
-        types={"load": "data_loader", "export": "data_exporter"}, options={"variables": {"rows": 3}},
+        types={"load": "data_loader", "export": "data_exporter", "total": "transformer"},
+        options={"variables": {"rows": 3}}, block_options={"total": {"language": "sql", "configuration": total}},
     )  # fmt: skip
+    (folder / "total.py").unlink()
+    (folder / "total.sql").write_text("SELECT count(*) AS rows_there FROM mill.flour\n")
     write_pipeline(project, "bad", {"a": (), "b": ("a",)}, {"b": "@custom\ndef b(a):\n    return a / 0\n"})
     write_pipeline(project, "sleeps", {"a": (), "b": ("a",)}, {"b": SLEEPS.format(name="sleeps")})
     write_pipeline(project, "stubborn", {"a": ()}, {"a": NOTES_ITS_PID.format(name="stubborn") + STUBBORN})
@@ -74,10 +80,12 @@ def test_a_run_tells_each_change_in_a_line_and_then_where_to_look(headrace):
     assert lines[0] == f"run {run} of flour"
     assert lines[-1].startswith(f"run {run} of flour: completed (")
     assert any(line.startswith("load: completed (") and line.endswith("7 rows)") for line in lines)
-    rows, output, logs = (line.split(None, 1)[1] for line in pointers.splitlines())
-    assert (output, logs) == (f"headrace output {run} right", f"headrace logs {run}")
-    assert rows == "headrace db psql --profile dev -c 'TABLE mill.flour LIMIT 10'"
-    assert "(7 rows)" in headrace.sh(rows, code=0).out
+    flour, total, output, logs = (line.split(None, 1)[1] for line in pointers.splitlines())
+    assert (output, logs) == (f"headrace output {run} total", f"headrace logs {run}")
+    assert flour == "headrace db psql --profile dev -c 'TABLE mill.flour LIMIT 10'"
+    exported, counted = headrace.each(flour, total, code=0)
+    assert "(7 rows)" in exported.out
+    assert counted.lines[2].strip() == "7"
 
 
 def test_a_run_as_json_writes_one_value_and_nothing_else(headrace):
@@ -141,8 +149,8 @@ def test_a_terminal_shows_a_tree_that_moves_and_stays_at_the_end(headrace):
     assert terminal.raw.rindex("\x1b[?25h") > terminal.raw.rindex("\x1b[?25l"), "the cursor is shown again"
     last = terminal.text[terminal.text.rindex("flour run") :].splitlines()
     assert "✔ completed" in last[0]
-    assert [line.split("  ")[0] for line in last[1:5]] == ["✔ load", "├ ✔ left", "├ ✔ right", "✔ export"]
-    assert last[6] == "Where to look"
+    assert [line.split("  ")[0] for line in last[1:6]] == ["✔ load", "├ ✔ left", "├ ✔ right", "✔ export", "✔ total"]
+    assert last[7] == "Where to look"
 
 
 def test_beside_json_the_tree_goes_to_standard_error(headrace):

@@ -21,6 +21,7 @@ from headrace.terminal.forms import OutputForm
 from headrace.terminal.looks import counted, size
 
 SHOWN_ROWS = 20
+GAP = 2
 WIDEST = 40
 """Characters of a cell that are shown in a terminal."""
 
@@ -48,7 +49,7 @@ def output_table(view: OutputView, width: int | None) -> RenderableType:
     rows = preview["rows"][:SHOWN_ROWS]
     columns = [_Column(column, [row[place] for row in rows]) for place, column in enumerate(preview["columns"])]
     fitting = columns if width is None else _fitting(columns, width)
-    table = Table(box=None, header_style="bold", pad_edge=False)
+    table = Table(box=None, header_style="bold", padding=(0, GAP, 0, 0), pad_edge=False)
     for column in fitting:
         table.add_column(column.title, justify=column.justify, no_wrap=True, max_width=width and WIDEST)  # type: ignore[arg-type]
     for cells in zip(*(column.cells for column in fitting), strict=True):
@@ -83,8 +84,8 @@ def _fitting(columns: Sequence[_Column], width: int) -> Sequence[_Column]:
     """The first columns that fit side by side, one at least."""
     taken = 0
     for place, column in enumerate(columns):
-        taken += column.width + 1
-        if taken - 1 > width and place:
+        taken += column.width + GAP
+        if taken - GAP > width and place:
             return columns[:place]
     return columns
 
