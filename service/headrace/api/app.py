@@ -9,7 +9,22 @@ from time import perf_counter
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from headrace.api import events, health, hooks, live, logs, metrics, openapi, outputs, pipelines, projects, runs, tokens
+from headrace.api import (
+    events,
+    health,
+    hooks,
+    live,
+    logs,
+    mage_triggers,
+    metrics,
+    openapi,
+    outputs,
+    pipelines,
+    projects,
+    runs,
+    tokens,
+    triggers,
+)
 from headrace.api.endpoints import endpoint
 from headrace.api.figures import Figures
 from headrace.api.hosts import only_hosts
@@ -29,6 +44,8 @@ ROUTES: Sequence[Route] = (
     *outputs.ROUTES,
     *events.ROUTES,
     *hooks.ROUTES,
+    *mage_triggers.ROUTES,
+    *triggers.ROUTES,
     *tokens.ROUTES,
 )
 """All there is. What is not here is not there: no path is served, and let through, but by its row in this table."""

@@ -64,9 +64,16 @@ def read_triggers(root: Path, pipeline: str, environ: Mapping[str, str]) -> Trig
     if not (root / file).is_file():
         return TriggerReading(pipeline, file)
     try:
-        document = read_yaml(read_text(root, inside(root, file)))
+        text = read_text(root, inside(root, file))
     except UnreadableFile as error:
         return _unreadable(pipeline, file, Fault(file, None, "", error.message, error.remedy))
+    return triggers_in(text, pipeline, file, environ)
+
+
+def triggers_in(text: str, pipeline: str, file: str, environ: Mapping[str, str]) -> TriggerReading:
+    """The triggers in the text of a triggers.yaml; `file` is its name for the faults. Never raises."""
+    try:
+        document = read_yaml(text)
     except YamlFault as error:
         return _unreadable(pipeline, file, Fault(file, error.line, "", error.message, error.remedy))
     faults = FaultList(file, document)

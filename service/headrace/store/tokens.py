@@ -93,3 +93,14 @@ async def count_live_tokens(database: Database) -> int:
 
 def _stored(row: dict[str, object]) -> StoredToken:
     return StoredToken(**{**row, "scopes": tuple(map(Scope, row["scopes"]))})  # type: ignore[arg-type, call-overload]
+
+
+async def keep_trigger_token(database: Database, trigger: int, sha256: bytes) -> None:
+    """Give a trigger a token of its own; the one it had before ends."""
+    await database.execute(QUERIES["keep_trigger_token"], trigger, sha256)
+
+
+async def trigger_of_token(database: Database, sha256: bytes) -> int | None:
+    """The trigger that a token calls; None where there is none."""
+    found = await database.fetchval(QUERIES["trigger_of_token"], sha256)
+    return None if found is None else int(found)

@@ -10,6 +10,9 @@ from typing import Any
 from headrace.store.database import Database
 from headrace.store.queries import QUERIES
 
+RETIRED_BY_FILE = "its file no longer names it"
+RETIRED_BY_API = "it was removed"
+
 
 @dataclass(frozen=True, slots=True)
 class TriggerRow:
@@ -26,6 +29,15 @@ class TriggerRow:
     definition: Mapping[str, Any]
     created_at: datetime
     updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class GivenTrigger:
+    """A trigger with its project and, where the API made it, the keys that it was given."""
+
+    project_id: int
+    row: TriggerRow
+    given: Mapping[str, Any] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +72,7 @@ async def keep_triggers(database: Database, project: int, triggers: Sequence[Fil
             project,
             [trigger.pipeline for trigger in triggers],
             [trigger.name for trigger in triggers],
-            "its file no longer names it",
+            RETIRED_BY_FILE,
         )
 
 
@@ -75,8 +87,10 @@ async def triggers_changed_at(database: Database, project: int) -> tuple[int, da
     return row["triggers"], row["changed_at"]
 
 
-async def keep_api_trigger(database: Database, project: int, trigger: FileTrigger) -> int | None:
-    """Make or change a trigger that lives in the database; None where a file has one of this name."""
+async def keep_api_trigger(
+    database: Database, project: int, trigger: FileTrigger, given: Mapping[str, Any] | None = None
+) -> int | None:
+    """Make or change a trigger that lives in the database, made of the keys `given`; None where a file has its name."""
     found = await database.fetchval(
         QUERIES["keep_api_trigger"],
         project,
@@ -86,5 +100,30 @@ async def keep_api_trigger(database: Database, project: int, trigger: FileTrigge
         trigger.source,
         trigger.status,
         trigger.definition,
+        given,
+        RETIRED_BY_FILE,
     )
     return None if found is None else int(found)
+
+
+async def retire_api_trigger(database: Database, trigger: int) -> bool:
+    """Switch off a trigger that lives in the database for good; False where a file has it."""
+    return await database.fetchval(QUERIES["retire_api_trigger"], trigger, RETIRED_BY_API) is not None
+
+
+async def trigger_row(database: Database, trigger: int) -> GivenTrigger | None:
+    """One trigger; None where there is none."""
+    row = await database.fetchrow(QUERIES["trigger"], trigger)
+    if row is None:
+        return None
+    found = dict(row)
+    project, given = found.pop("project_id"), found.pop("given")
+    return GivenTrigger(project, TriggerRow(**found), given)
+
+
+async def given_triggers(database: Database, project: int) -> dict[str, list[Mapping[str, Any]]]:
+    """The triggers of a project that live in the database, as they were given, by pipeline."""
+    found: dict[str, list[Mapping[str, Any]]] = {}
+    for row in await database.fetch(QUERIES["given_triggers"], project, RETIRED_BY_API):
+        found.setdefault(row["pipeline"], []).append(row["given"])
+    return found

@@ -11,6 +11,7 @@ import msgspec
 from headrace.domain.errors import HeadraceError
 
 JSON = re.compile(r"(application|text)/([\w.-]+\+)?json")
+JSON_TYPE = "application/json"
 FORM = "application/x-www-form-urlencoded"
 MOST_FIELDS = 1000
 MOST_DEPTH = 200

@@ -39,3 +39,12 @@ RETURNING id, name, scopes, created_at, expires_at, last_used_at, revoked_at;
 -- name: live_tokens
 -- How many tokens can be used now.
 SELECT count(*) FROM headrace.token WHERE revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now());
+
+-- name: keep_trigger_token
+-- Give a trigger a token, in place of the one it had.
+INSERT INTO headrace.trigger_token (trigger_id, sha256) VALUES ($1, $2)
+ON CONFLICT (trigger_id) DO UPDATE SET sha256 = excluded.sha256, created_at = now();
+
+-- name: trigger_of_token
+-- The trigger that a token calls.
+SELECT trigger_id FROM headrace.trigger_token WHERE sha256 = $1;

@@ -31,10 +31,26 @@ SELECT count(*) AS triggers, max(updated_at) AS changed_at FROM headrace.trigger
 
 -- name: keep_api_trigger
 -- Make or change a trigger that lives in the database; no row where a file has one of this name.
-INSERT INTO headrace.trigger AS t (project_id, pipeline, name, kind, origin, source, status, definition)
-VALUES ($1, $2, $3, $4, 'api', $5, $6, $7)
+INSERT INTO headrace.trigger AS t (project_id, pipeline, name, kind, origin, source, status, definition, given)
+VALUES ($1, $2, $3, $4, 'api', $5, $6, $7, $8)
 ON CONFLICT (project_id, pipeline, name) DO UPDATE
-SET kind = excluded.kind, source = excluded.source, status = excluded.status, reason = NULL,
-    definition = excluded.definition, updated_at = now()
-WHERE t.origin = 'api' OR t.status = 'inactive'
+SET kind = excluded.kind, origin = 'api', source = excluded.source, status = excluded.status, reason = NULL,
+    definition = excluded.definition, given = excluded.given, updated_at = now()
+WHERE t.origin = 'api' OR (t.status = 'inactive' AND t.reason = $9)
 RETURNING id;
+
+-- name: retire_api_trigger
+-- Switch off a trigger that lives in the database, for good; no row where a file has it.
+UPDATE headrace.trigger SET status = 'inactive', reason = $2, updated_at = now()
+WHERE id = $1 AND origin = 'api' RETURNING id;
+
+-- name: trigger
+-- One trigger, with its project and the keys that it was given by the API.
+SELECT id, project_id, pipeline, name, kind, origin, source, status, reason, definition, given, created_at, updated_at
+FROM headrace.trigger WHERE id = $1;
+
+-- name: given_triggers
+-- Triggers of a project that live in the database, as they were given; those that were retired are left out.
+SELECT id, pipeline, name, given FROM headrace.trigger
+WHERE project_id = $1 AND origin = 'api' AND given IS NOT NULL AND reason IS DISTINCT FROM $2
+ORDER BY pipeline, name;
