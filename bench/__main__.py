@@ -12,9 +12,16 @@ from pathlib import Path
 from headrace.service import open_headrace
 from rich.console import Console
 
-from bench.measures import MEASURES, commit_seconds
+from bench import measures
+from bench.burst import burst
+from bench.claims import claims
+from bench.measures import commit_seconds
+from bench.notify import notify
 from bench.projects import write_projects
 from bench.table import Taken, figures_table
+
+MEASURES = {**measures.MEASURES, "notify": notify, "burst": burst, "claims": claims}
+"""Name to measure, in the order they are taken."""
 
 
 def main() -> int:

@@ -48,12 +48,13 @@ PROFILE = "dev:\n" + "".join(
 
 
 def write_projects(root: Path) -> None:
-    """A project with a chain of 40 blocks, a fan of 100, and the taxi job."""
+    """A project with one block, a chain of 40 blocks, a fan of 100, and the taxi job."""
     root.mkdir(parents=True, exist_ok=True)
     (root / "metadata.yaml").write_text("project_type: standalone\n")
     (root / "io_config.yaml").write_text(PROFILE)
     chain = {f"b{n:02d}": [f"b{n - 1:02d}"] if n else [] for n in range(40)}
     _write(root, "chain40", chain)
+    _write(root, "single", {"only": []})
     leaves = [f"leaf{n:03d}" for n in range(100)]
     _write(root, "fan100", {"first": [], **{leaf: ["first"] for leaf in leaves}, "last": leaves})
     _write(

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+ROOT = Path(__file__).resolve().parents[2]
 STOP_SECONDS = 40.0
 """A service that was told to stop and has not ended by then is a fault; it may have to wait for Postgres."""
 
@@ -61,7 +62,7 @@ class Fleet:
         with self.log.open("ab") as log:
             berth.process = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", "tests.chaos.served", str(self.project), str(berth.door), str(self.lease),
-                env=dict(self.environ), stdout=log, stderr=log,
+                env=dict(self.environ), cwd=ROOT, stdout=log, stderr=log,
             )  # fmt: skip
 
     async def kill(self, who: int, seconds: float) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,12 +13,12 @@ from pathlib import Path
 import asyncpg
 from headrace.domain.intervals import read_every
 from headrace.service import Headrace, open_headrace
-from headrace.store.errors import DATABASE_AWAY
 from headrace.triggers.backfilling import Backfilling, BackfillRequest
 
 from tests.chaos.checker import faults
 from tests.chaos.deliveries import delivery_faults, ledger_faults
 from tests.chaos.fleet import Fleet
+from tests.chaos.rest import at_rest
 from tests.chaos.scene import next_errand, write_scene
 from tests.chaos.strikes import Kind, Struck, plan
 from tests.chaos.writers import Line, Sent
@@ -28,16 +27,8 @@ from tests.support.postgres import server_environ, server_home
 LEASE = 1.0
 START_SECONDS = 60.0
 DRAIN_SECONDS = 180.0
-LOOK_SECONDS = 0.1
 FIRST = datetime(2026, 1, 1, tzinfo=UTC)
 
-REST = """
-SELECT (SELECT count(*) FROM headrace.run WHERE status IN ('initial', 'running')) AS runs,
-       (SELECT count(*) FROM headrace.event_fate WHERE fate = 'waiting') AS waiting_events,
-       (SELECT count(*) FROM headrace.ended_run) AS ended_runs,
-       (SELECT count(*) FROM headrace.backfill WHERE status = 'running') AS backfills,
-       (SELECT count(*) FROM headrace.slot) AS slots
-"""
 COUNTS = """
 SELECT (SELECT count(*) FROM headrace.event) AS events, (SELECT count(*) FROM headrace.run) AS runs,
        (SELECT count(*) FROM headrace.attempt) AS attempts,
@@ -104,11 +95,7 @@ async def storm(planned: StormPlan) -> Report:
     """Let a storm pass over a project and a server of its own, and look at what is left."""
     with server_home() as home:
         async with _scene(home) as headrace:
-            environ = {
-                **server_environ(home),
-                "PYTHONPATH": os.pathsep.join((str(Path.cwd()), os.environ.get("PYTHONPATH", ""))),
-            }
-            fleet = Fleet(headrace.project.root, home, environ, planned.services, LEASE)
+            fleet = Fleet(headrace.project.root, home, server_environ(home), planned.services, LEASE)
             try:
                 return await _passed(planned, headrace, fleet)
             finally:
@@ -130,7 +117,7 @@ async def _passed(planned: StormPlan, headrace: Headrace, fleet: Fleet) -> Repor
         await struck.carry_out(strikes)
         over.set()
     report.strikes = struck.counts
-    report.drained_in = await _drained(headrace)
+    report.drained_in = await at_rest(headrace.database, DRAIN_SECONDS)
     await fleet.stop()
     report.violations = [*fleet.faults, *sent.faults, *await _violations(headrace, sent, fleet.folder / "ledger")]
     report.counts = {**_counted(sent, [line.result() for line in lines]), **await _database_counts(headrace)}
@@ -166,20 +153,6 @@ async def _write(planned: StormPlan, fleet: Fleet, number: int, sent: Sent, over
         await asyncio.sleep(chance.uniform(0.0, 2.0 / planned.pace))
     line.close()
     return line
-
-
-async def _drained(headrace: Headrace) -> float:
-    """Wait until nothing runs and nothing waits; seconds that it took, at most `DRAIN_SECONDS`."""
-    loop = asyncio.get_running_loop()
-    began = loop.time()
-    while loop.time() < began + DRAIN_SECONDS:
-        try:
-            if not any((await headrace.database.fetchrow(REST)).values()):
-                break
-        except DATABASE_AWAY:
-            pass
-        await asyncio.sleep(LOOK_SECONDS)
-    return loop.time() - began
 
 
 async def _violations(headrace: Headrace, sent: Sent, ledger: Path) -> list[str]:
