@@ -11,6 +11,7 @@ from typing import Any
 
 import anyio
 from headrace.store.database import Database
+from headrace.supervising import supervised
 from headrace.triggers.schedules import Timekeeper
 
 from tests.support.triggers import TriggerStack, make_stack
@@ -68,7 +69,7 @@ async def timekeeping(database: Database, root: Path, clock: Any, **more: Any) -
     timekeeper = Timekeeper(database, parts.book, parts.acceptor, now=clock.now, look_seconds=0.01, **more)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(parts.acceptor.run)
-        tasks.start_soon(timekeeper.run)
+        tasks.start_soon(supervised, "the slots of schedules", timekeeper.run)
         with anyio.fail_after(20):
             await timekeeper.ready()
         yield ScheduleStack(parts, timekeeper)

@@ -156,6 +156,19 @@ async def test_at_its_limit_a_trigger_skips_and_names_the_run_in_the_way(databas
     assert str(min(run for run in made if run)) in (skipped[0].reason or "")
 
 
+async def test_events_of_many_triggers_with_limits_are_committed_together(database: Database, root: Path) -> None:
+    write_triggers(root, "orders", [webhook(f"h{n}", max_active_runs=1, at_limit="skip") for n in range(40)])
+    async with trigger_stack(database, root) as stack:
+        events = [stack.event(f"webhook:h{n}", key) for key in ("a", "b") for n in range(40)]
+        answers = await stack.acceptor.accept_all(events)
+        async with database.transaction() as connection:
+            later = [stack.event(f"webhook:h{n}", "c") for n in range(40)]
+            answers += await stack.acceptor.accept_in(connection, later)
+    assert [fate.fate for answer in answers for fate in answer.fates] == [Fate.RUN] * 40 + [Fate.SKIPPED] * 80
+    commits = await database.fetchval("SELECT count(DISTINCT xmin::text) FROM headrace.event")
+    assert commits == 3
+
+
 async def test_at_its_limit_a_trigger_cancels_the_oldest_run(database: Database, root: Path) -> None:
     write_triggers(root, "orders", [webhook("hook", max_active_runs=1, at_limit="cancel_oldest")])
     async with trigger_stack(database, root) as stack:

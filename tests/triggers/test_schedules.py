@@ -331,6 +331,25 @@ async def test_slots_wait_for_a_database_that_is_away_and_none_is_lost(
     assert failures < 0
 
 
+async def test_after_a_fault_of_its_own_it_starts_again_and_no_slot_is_lost(
+    database: Database, root: Path, clock: MovedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_triggers(root, "orders", [schedule("t", "every 1 minute", catch_up="none")])
+    async with timekeeping(database, root, clock) as stack:
+        acceptor, faults = stack.parts.acceptor, [RuntimeError("a fault of ours")]
+        accept_all = acceptor.accept_all
+
+        async def faulty(events: Sequence[NewEvent]) -> list[Accepted]:
+            if faults:
+                raise faults.pop()
+            return await accept_all(events)
+
+        monkeypatch.setattr(acceptor, "accept_all", faulty)
+        clock.move(minutes=3)
+        await until_slot(database, "t", "2026-05-06T10:23:00Z")
+    assert await slots_of(database, "t") == [f"2026-05-06T10:2{minute}:00Z" for minute in range(4)]
+
+
 async def test_a_schedule_that_cannot_be_followed_here_harms_no_other(
     database: Database, root: Path, clock: MovedClock, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -180,10 +180,13 @@ async def lock_triggers(connection: Any, triggers: Sequence[int]) -> None:
     await connection.fetch(QUERIES["lock_triggers"], sorted(triggers), timeout=STATEMENT_SECONDS)
 
 
-async def active_runs(connection: Any, trigger: int) -> list[int]:
-    """A trigger's runs that have not ended, the oldest first."""
-    rows = await connection.fetch(QUERIES["active_runs_of_trigger"], trigger, timeout=STATEMENT_SECONDS)
-    return [row["id"] for row in rows]
+async def active_runs(connection: Any, triggers: Sequence[int]) -> dict[int, list[int]]:
+    """The runs of triggers that have not ended, the oldest first, by trigger."""
+    found: dict[int, list[int]] = {trigger: [] for trigger in triggers}
+    rows = await connection.fetch(QUERIES["active_runs_of_triggers"], list(triggers), timeout=STATEMENT_SECONDS)
+    for row in rows:
+        found[row["trigger_id"]].append(row["id"])
+    return found
 
 
 async def cancel_runs(connection: Any, runs: Sequence[int]) -> None:

@@ -6,7 +6,7 @@ Events that wait at the same moment are committed by one statement.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
@@ -18,7 +18,7 @@ from headrace.domain.events import Accepted, Fate, NewEvent
 from headrace.store.errors import DATABASE_AWAY
 from headrace.store.events import PlannedEvent
 from headrace.triggers.planning import Planner
-from headrace.triggers.recording import Recorder
+from headrace.triggers.recording import Recorder, marks_of
 
 __all__ = ["MANUAL", "Accepted", "Acceptor", "NewEvent", "UnacceptableEvent"]
 
@@ -67,7 +67,8 @@ class Acceptor:
 
     async def accept_in(self, connection: Any, events: Sequence[NewEvent]) -> list[Accepted]:
         """Accept events inside the caller's transaction; call `announce` with the answers after its commit."""
-        return [await self.recorder.record_in(connection, await self.planner.plan(event)) for event in events]
+        planned = [await self.planner.plan(event) for event in events]
+        return [answer for batch in _batches(planned) for answer in await self.recorder.record_in(connection, batch)]
 
     async def start(
         self,
@@ -88,9 +89,8 @@ class Acceptor:
 
         Raises ProjectFault, UnknownProject.
         """
-        return await self.recorder.record_in(
-            connection, await self.planner.plan_start(event, pipeline, priority=priority)
-        )
+        planned = await self.planner.plan_start(event, pipeline, priority=priority)
+        return (await self.recorder.record_in(connection, [planned]))[0]
 
     def announce(self, answers: Sequence[Accepted]) -> None:
         """Tell of runs and waiting events that are committed now."""
@@ -122,23 +122,21 @@ class Acceptor:
         return await item.answer
 
     def _take(self) -> list[_Waiting]:
-        """The next batch. Of events with one key, or one dedup key, only the first; one under a limit goes alone."""
+        """The next batch: of events with a mark in common only the first."""
         batch: list[_Waiting] = []
         later: list[_Waiting] = []
         marks: set[object] = set()
         for item in self._waiting:
-            if batch and (len(batch) == LONGEST_BATCH or self._goes_alone(batch[0], item) or marks & _marks(item)):
+            own = marks_of(item.planned)
+            if len(batch) == LONGEST_BATCH or marks & own:
                 later.append(item)
                 continue
             batch.append(item)
-            marks |= _marks(item)
+            marks |= own
         self._waiting = later
         if not later:
             self._arrived.clear()
         return batch
-
-    def _goes_alone(self, first: _Waiting, item: _Waiting) -> bool:
-        return self.recorder.is_limited(first.planned) or self.recorder.is_limited(item.planned)
 
     async def _commit(self, batch: Sequence[_Waiting]) -> None:
         try:
@@ -165,10 +163,19 @@ class Acceptor:
         _refuse(batch, refusal)
 
 
-def _marks(item: _Waiting) -> set[object]:
-    """What no two events of one statement may share."""
-    keys: set[object] = {(fate.trigger, fate.dedup_key) for fate in item.planned.fates if fate.dedup_key is not None}
-    return keys | {item.planned.key}
+def _batches(planned: Sequence[PlannedEvent]) -> Iterator[list[PlannedEvent]]:
+    """The events in their order, cut wherever one has a mark in common with an earlier one of its batch."""
+    batch: list[PlannedEvent] = []
+    marks: set[object] = set()
+    for item in planned:
+        own = marks_of(item)
+        if len(batch) == LONGEST_BATCH or marks & own:
+            yield batch
+            batch, marks = [], set()
+        batch.append(item)
+        marks |= own
+    if batch:
+        yield batch
 
 
 def _refuse(batch: Sequence[_Waiting], error: BaseException) -> None:

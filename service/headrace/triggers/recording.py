@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -29,12 +29,8 @@ class Recorder:
 
     database: Database
 
-    def is_limited(self, planned: PlannedEvent) -> bool:
-        """Whether a limit must be looked at before the event's runs are made; queued runs wait for theirs elsewhere."""
-        return any(fate.limit is not None for fate in planned.fates)
-
     async def record(self, planned: Sequence[PlannedEvent]) -> list[Accepted]:
-        """Commit events, each of another key and dedup key; one with a limit comes alone. Safe to try again."""
+        """Commit events of which no two have a mark in common (see `marks_of`). Safe to try again."""
         for _ in range(MOST_ATTEMPTS):
             try:
                 return await self._record(planned)
@@ -44,37 +40,58 @@ class Recorder:
 
     async def _record(self, planned: Sequence[PlannedEvent]) -> list[Accepted]:
         async def work() -> list[Accepted]:
-            if self.is_limited(planned[0]):
+            if _limited_triggers(planned):
                 async with self.database.transaction() as connection:
-                    return [await self.record_in(connection, planned[0])]
+                    return await self.record_in(connection, planned)
             async with self.database.connection() as connection:
                 return await accept_events(connection, planned)
 
         return await self.database.retrying(work, attempts=MOST_ATTEMPTS)
 
-    async def record_in(self, connection: Any, planned: PlannedEvent) -> Accepted:
-        """Record one event inside the caller's transaction."""
-        limited = [fate.trigger for fate in planned.fates if fate.limit is not None and fate.trigger is not None]
+    async def record_in(self, connection: Any, planned: Sequence[PlannedEvent]) -> list[Accepted]:
+        """Record events, of which no two have a mark in common, inside the caller's transaction."""
+        limited = _limited_triggers(planned)
         if not limited:
-            return (await accept_events(connection, [planned]))[0]
+            return await accept_events(connection, planned)
         await lock_triggers(connection, limited)
-        fates: list[PlannedFate] = []
-        too_many: list[int] = []
-        for fate in planned.fates:
-            if fate.limit is None or fate.trigger is None:
-                fates.append(fate)
-                continue
-            active = await active_runs(connection, fate.trigger)
-            beyond = len(active) - fate.limit.most + 1
-            if beyond > 0 and fate.limit.at_limit is AtLimit.SKIP:
-                fates.append(_skipped(fate, active, fate.limit.most))
-                continue
-            fates.append(fate)
-            too_many += active[: max(beyond, 0)]
-        accepted = (await accept_events(connection, [replace(planned, fates=tuple(fates))]))[0]
-        if too_many and accepted.is_new:
+        active = await active_runs(connection, limited)
+        decided = [_decided(item, active) for item in planned]
+        accepted = await accept_events(connection, [item for item, _ in decided])
+        too_many = [run for (_, runs), answer in zip(decided, accepted, strict=True) if answer.is_new for run in runs]
+        if too_many:
             await cancel_runs(connection, too_many)
         return accepted
+
+
+def marks_of(planned: PlannedEvent) -> set[object]:
+    """What no two events of one statement may share: their key, a trigger's dedup key, a trigger that leaves out."""
+    marks: set[object] = {planned.key}
+    marks |= {(fate.trigger, fate.dedup_key) for fate in planned.fates if fate.dedup_key is not None}
+    return marks | {("limit", trigger) for trigger in _limited_triggers([planned])}
+
+
+def _limited_triggers(planned: Sequence[PlannedEvent]) -> list[int]:
+    """Triggers with a limit that must be looked at before runs are made; queued runs wait for theirs elsewhere."""
+    fates = (fate for item in planned for fate in item.fates if fate.limit is not None)
+    return sorted({fate.trigger for fate in fates if fate.trigger is not None})
+
+
+def _decided(planned: PlannedEvent, active: Mapping[int, list[int]]) -> tuple[PlannedEvent, list[int]]:
+    """The event with what its triggers' limits make of it, and the runs that are to be cancelled for it."""
+    fates: list[PlannedFate] = []
+    too_many: list[int] = []
+    for fate in planned.fates:
+        if fate.limit is None or fate.trigger is None:
+            fates.append(fate)
+            continue
+        runs = active[fate.trigger]
+        beyond = len(runs) - fate.limit.most + 1
+        if beyond > 0 and fate.limit.at_limit is AtLimit.SKIP:
+            fates.append(_skipped(fate, runs, fate.limit.most))
+            continue
+        fates.append(fate)
+        too_many += runs[: max(beyond, 0)]
+    return replace(planned, fates=tuple(fates)), too_many
 
 
 def _skipped(fate: PlannedFate, active: Sequence[int], most: int) -> PlannedFate:

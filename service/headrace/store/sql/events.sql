@@ -64,9 +64,10 @@ ORDER BY e.id, f.run_id;
 -- Let nobody else make runs for these triggers until the transaction ends.
 SELECT id FROM headrace.trigger WHERE id = ANY ($1::bigint[]) ORDER BY id FOR UPDATE;
 
--- name: active_runs_of_trigger
--- Runs of a trigger that have not ended, the oldest first.
-SELECT id FROM headrace.run WHERE trigger_id = $1 AND status IN ('initial', 'running') ORDER BY id;
+-- name: active_runs_of_triggers
+-- Runs of some triggers that have not ended, the oldest first.
+SELECT trigger_id, id FROM headrace.run
+WHERE trigger_id = ANY ($1::bigint[]) AND status IN ('initial', 'running') ORDER BY id;
 
 -- name: cancel_runs
 -- Ask for the cancel of several runs.
