@@ -20,6 +20,7 @@ from bench.processes import cpu_seconds, family, peak_memory, pss
 from bench.projects import LOAD
 from bench.schedules import schedules
 from bench.table import Figure
+from bench.webhooks import webhooks
 
 
 async def run(headrace: Headrace, pipeline: str, **options: object) -> RunView:
@@ -240,5 +241,6 @@ async def idle(headrace: Headrace, rounds: int) -> list[Figure]:
 
 MEASURES = {
     "idle": idle, "schedules": schedules, "chain40": chain40, "fan100": fan100, "export": export, "etl": etl,
+    "webhooks": webhooks,
 }  # fmt: skip
 """Name to measure, in the order they are taken."""

@@ -19,10 +19,10 @@ from headrace.api.served import Served
 from headrace.domain.errors import HeadraceError
 from headrace.domain.events import Accepted, FateOf
 from headrace.domain.scopes import Scope
-from headrace.domain.statuses import RUN_TERMINAL
 from headrace.domain.webhooks import Preset
 from headrace.engine.headrace import Headrace
 from headrace.engine.values import shown_values
+from headrace.engine.views import RunView
 from headrace.triggers.signatures import BadSignature
 from headrace.triggers.webhooks import Delivery, Hook, UnusableWebhook, lower_headers
 
@@ -180,28 +180,30 @@ def _place(fate: FateOf) -> int:
 
 async def _waited(call: Call, hooks: Sequence[Hook], told: HookAnswer, seconds: float) -> HookAnswer:
     """The answer with how its runs stand: at their end, or when the time is up."""
+    shown = frozenset(block for hook in hooks for block in hook.answer)
+    headraces = {run: await call.served.project_of(run) for run in told.runs}
+    views: dict[int, RunView] = {}
     call.served.waiting += 1
     try:
-        shown = frozenset(block for hook in hooks for block in hook.answer)
-        headraces = {run: await call.served.project_of(run) for run in told.runs}
         with anyio.move_on_after(seconds):
             for run, headrace in headraces.items():
-                await headrace.finished(run)
-        ended = tuple([await _run(headrace, run, shown) for run, headrace in headraces.items()])
+                views[run] = await headrace.finished(run)
     finally:
         call.served.waiting -= 1
-    if all(run.status in RUN_TERMINAL for run in ended):
+    if len(views) == len(headraces):
         call.status = 200
+    ended = tuple([await _run(headrace, run, views.get(run), shown) for run, headrace in headraces.items()])
     return HookAnswer(told.event, told.run, told.runs, told.fates, ended)
 
 
-async def _run(headrace: Headrace, run: int, shown: Collection[str]) -> HookRun:
-    view = await headrace.show(run)
-    outputs = {}
-    if view.status in RUN_TERMINAL:
-        blocks = [block.uuid for block in view.blocks if block.uuid in shown and block.outputs]
-        outputs = {block: await shown_values(headrace.database, run, block) for block in blocks}
-    return HookRun(run, view.status, view.reason, outputs)
+async def _run(headrace: Headrace, run: int, ended: RunView | None, shown: Collection[str]) -> HookRun:
+    """How a run stands: as it ended, or as it is now."""
+    if ended is None:
+        view = await headrace.show(run)
+        return HookRun(run, view.status, view.reason, {})
+    blocks = [block.uuid for block in ended.blocks if block.uuid in shown and block.outputs]
+    outputs = {block: await shown_values(headrace.database, run, block) for block in blocks}
+    return HookRun(run, ended.status, ended.reason, outputs)
 
 
 ROUTES = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
@@ -42,9 +43,20 @@ async def run_row(database: Database, run: int) -> Mapping[str, Any]:
     return dict(row)
 
 
+MOST_PINNED = 64
+_pinned: OrderedDict[str, Pipeline] = OrderedDict()
+"""Pipelines by their version, those that were asked for last; a version is a hash of all that it stands for."""
+
+
 async def pinned_pipeline(database: Database, version: str) -> Pipeline:
     """The pipeline that was pinned under a version's hash."""
-    return pipeline_from_json(await database.fetchval(QUERIES["pipeline_version"], version))
+    known = _pinned.get(version)
+    if known is None:
+        known = _pinned[version] = pipeline_from_json(await database.fetchval(QUERIES["pipeline_version"], version))
+    _pinned.move_to_end(version)
+    while len(_pinned) > MOST_PINNED:
+        _pinned.popitem(last=False)
+    return known
 
 
 async def view_run(database: Database, run: int) -> RunView:
