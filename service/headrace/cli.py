@@ -11,6 +11,7 @@ import typer
 
 from headrace.cli_backfills import backfill, backfills
 from headrace.cli_events import events
+from headrace.cli_tokens import tokens
 from headrace.domain.statuses import RunStatus
 from headrace.terminal.forms import OutputForm
 from headrace.terminal.options import JsonOption, ProjectOption, finish, screen_of
@@ -32,6 +33,7 @@ db = typer.Typer(
 )
 app.add_typer(db, name="db")
 app.add_typer(events, name="events")
+app.add_typer(tokens, name="tokens")
 app.add_typer(backfills, name="backfills")
 schedule = typer.Typer(rich_markup_mode=None, help="When the schedules of triggers are due.", no_args_is_help=True)
 app.add_typer(schedule, name="schedule")

@@ -292,7 +292,7 @@ async def _check_tokens(database: Database, host: str) -> None:
     if not await database.retrying(lambda: count_live_tokens(database)):
         raise NoAuthentication(
             f"On {host} others can reach this service, and there is no token yet that tells who may use it.",
-            remedy=f"Make one first (`headrace token create NAME`), or give one in {TOKEN_SETTING}.",
+            remedy=f"Make one first (`headrace tokens create NAME`), or give one in {TOKEN_SETTING}.",
         )
 
 

@@ -47,7 +47,7 @@ async def let_through(served: Served, request: web.Request, needed: Scope) -> Be
     bearer = await _bearer(served, _token(request))
     if bearer is None:
         raise Unauthenticated(
-            "The token is unknown, has expired or was revoked.", remedy="Make another one: `headrace token create`."
+            "The token is unknown, has expired or was revoked.", remedy="Make another one: `headrace tokens create`."
         )
     if not allows(bearer.scopes, needed):
         held = ", ".join(sorted(bearer.scopes))
@@ -62,7 +62,7 @@ def _token(request: web.Request) -> str:
     kind, _, token = request.headers.get("Authorization", "").partition(" ")
     if kind.lower() != "bearer" or not token.strip():
         raise Unauthenticated(
-            "This needs a token.", remedy="Send `Authorization: Bearer TOKEN`; see `headrace token create`."
+            "This needs a token.", remedy="Send `Authorization: Bearer TOKEN`; see `headrace tokens create`."
         )
     return token.strip()
 

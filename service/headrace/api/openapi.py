@@ -63,7 +63,7 @@ def describe(routes: Sequence[Route], version: str) -> dict[str, Any]:
         "components": {
             "schemas": {**definitions, "Problem": PROBLEM},
             "securitySchemes": {
-                "token": {"type": "http", "scheme": "bearer", "description": "`headrace token create` makes one."}
+                "token": {"type": "http", "scheme": "bearer", "description": "`headrace tokens create` makes one."}
             },
         },
     }

@@ -7,19 +7,19 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
+from headrace.domain.errors import HeadraceError
 from headrace.domain.scopes import Scope
 from headrace.store.database import Database
-from headrace.store.errors import StoreError
 from headrace.store.queries import QUERIES
 
 
-class NameTaken(StoreError):
+class NameTaken(HeadraceError):
     """A token that can be used has this name already."""
 
     code = "name-taken"
 
 
-class UnknownToken(StoreError):
+class UnknownToken(HeadraceError):
     """There is no token with this id."""
 
     code = "unknown-token"
@@ -82,7 +82,7 @@ async def revoke_token(database: Database, token: int) -> StoredToken:
     """End a token; ending it again changes nothing. Raises UnknownToken."""
     row = await database.fetchrow(QUERIES["revoke_token"], token)
     if row is None:
-        raise UnknownToken(f"There is no token {token}.", remedy="`headrace tokens list` shows those there are.")
+        raise UnknownToken(f"There is no token {token}.", remedy="`headrace tokens` shows those there are.")
     return _stored(dict(row))
 
 

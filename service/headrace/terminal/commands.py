@@ -15,7 +15,21 @@ SETTING = "HEADRACE_PROJECT"
 _SETTINGS = "metadata.yaml"
 _QUOTED = re.compile(r"`headrace (\w+)([^`]*)`")
 _BY_OPTION = frozenset(
-    {"runs", "show", "logs", "output", "cancel", "retry", "why", "db", "events", "backfill", "backfills", "schedule"}
+    {
+        "runs",
+        "show",
+        "logs",
+        "output",
+        "cancel",
+        "retry",
+        "why",
+        "db",
+        "events",
+        "backfill",
+        "backfills",
+        "schedule",
+        "tokens",
+    }
 )
 _BY_ARGUMENT = frozenset({"start", "resume", "check", "test"})
 
