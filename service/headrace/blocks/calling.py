@@ -38,6 +38,7 @@ __all__ = [
     "call_block",
     "call_callbacks",
     "collect",
+    "compiled",
     "conditions_hold",
     "first_function",
     "format_without_ours",
@@ -138,7 +139,7 @@ def collect(text: str, path: str, block_type: str, inputs: Inputs) -> Collected:
     token = ACTIVE.set(registry)
     try:
         with _importable(module):
-            exec(_compiled(text, path), namespace)  # noqa: S102 - running the user's source is what a worker is for
+            exec(compiled(text, path), namespace)  # noqa: S102 - running the user's source is what a worker is for
     finally:
         ACTIVE.reset(token)
     return Collected(path, block_type, registry)
@@ -166,7 +167,8 @@ def _importable(module: ModuleType) -> Iterator[None]:
         sys.modules.pop(module.__name__, None)
 
 
-def _compiled(text: str, path: str) -> CodeType:
+def compiled(text: str, path: str) -> CodeType:
+    """A source as code; nothing of it runs. Raises SyntaxError."""
     # Tracebacks show the source as pinned, whatever the file holds by now.
     linecache.cache[path] = (len(text), None, _lines(text), path)
     return _compiled_once(text, path)

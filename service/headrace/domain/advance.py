@@ -78,13 +78,14 @@ class _Draft:
         return self.run.pipeline
 
     def step(self) -> Step:
-        run = replace(self.run, blocks=self.blocks)
-        if self.changed or run.status is RunStatus.RUNNING:
-            run = self._ended(run)
+        run = self._ended(RunState(self.run.pipeline, self.run.status, self.run.ending, self.blocks))
         return Step(run, tuple(self.changed), tuple(self.commands))
 
     def _ended(self, run: RunState) -> RunState:
-        if run.status is not RunStatus.RUNNING or not run.settled:
+        # What has just changed is looked at first: most often it tells that the run goes on.
+        if run.status is not RunStatus.RUNNING or not all(self.blocks[uuid].settled for uuid in reversed(self.changed)):
+            return run
+        if not run.settled:
             return run
         status = _final_status(run)
         self.commands.append(EndRun(status))

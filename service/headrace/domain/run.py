@@ -56,6 +56,11 @@ class BlockState:
     """The block has ended and its callbacks have not been called yet."""
 
     @property
+    def settled(self) -> bool:
+        """Whether the block has ended and no callback is due."""
+        return self.status in BLOCK_TERMINAL and not self.callbacks_due
+
+    @property
     def under_way(self) -> bool:
         """Whether an attempt has started and not ended: a sensor's looks are one attempt."""
         return self.status is BlockStatus.RUNNING or self.waiting
@@ -73,7 +78,7 @@ class RunState:
     @property
     def settled(self) -> bool:
         """Whether every block has ended and no callback is due."""
-        return all(state.status in BLOCK_TERMINAL and not state.callbacks_due for state in self.blocks.values())
+        return all(state.settled for state in self.blocks.values())
 
 
 def fresh_run(pipeline: Pipeline, kept: frozenset[str] = frozenset()) -> RunState:

@@ -5,7 +5,13 @@ from __future__ import annotations
 from enum import StrEnum
 
 
-class RunStatus(StrEnum):
+class _Status(StrEnum):
+    """A state; found in sets and tables as fast as its text is, which `Enum` itself is not."""
+
+    __hash__ = str.__hash__
+
+
+class RunStatus(_Status):
     """The states of a pipeline's run."""
 
     INITIAL = "initial"
@@ -20,7 +26,7 @@ class RunStatus(StrEnum):
     """Somebody stopped the run before its end."""
 
 
-class BlockStatus(StrEnum):
+class BlockStatus(_Status):
     """The states of one block within one run."""
 
     INITIAL = "initial"

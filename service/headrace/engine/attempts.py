@@ -99,7 +99,7 @@ class AttemptRunner:
     ended: Callable[[Ending], None] = field(init=False)
     _running: dict[str, Attempt] = field(default_factory=dict)
     _lines: dict[tuple[str, int], int] = field(default_factory=dict)
-    _variables: Mapping[str, Any] = field(init=False)
+    _variables: str = field(init=False)
 
     def __post_init__(self) -> None:
         self._variables = run_variables(self.pipeline, self.run)
@@ -151,7 +151,7 @@ class AttemptRunner:
         call = block_call(
             attempt.block,
             self.pipeline,
-            project=self.project,
+            project=str(self.project),
             run=self.run.id,
             attempt=attempt.number,
             refs=refs,
@@ -264,7 +264,7 @@ class AttemptRunner:
             callback,
             parent,
             self.pipeline,
-            project=self.project,
+            project=str(self.project),
             run=self.run.id,
             outcome=CALLBACK_WORDS[status],
             error=(error or {}).get("text") or (error or {}).get("message"),

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from itertools import count
-from pathlib import Path
-from typing import Any
 
 from headrace.domain.pipeline import Block, BlockLanguage, Pipeline
 from headrace.store.runs import ClaimedRun
@@ -16,10 +15,10 @@ from headrace.worker.protocol import Call, CodeRef, Input, Mode, OutputRef
 _NUMBERS = count(1)
 
 
-def run_variables(pipeline: Pipeline, run: ClaimedRun) -> dict[str, Any]:
-    """The keyword arguments of every block of a run, as JSON values: pipeline's < run's < the run's own facts."""
+def run_variables(pipeline: Pipeline, run: ClaimedRun) -> str:
+    """The keyword arguments of every block of a run, as JSON: pipeline's < run's < the run's own facts."""
     date = run.execution_date.astimezone(UTC)
-    return {
+    variables = {
         "event": {},
         **pipeline.variables,
         **run.variables,
@@ -30,25 +29,26 @@ def run_variables(pipeline: Pipeline, run: ClaimedRun) -> dict[str, Any]:
         "execution_partition": f"{run.id}/{date.strftime('%Y%m%dT%H%M%S')}",
         "pipeline_run_id": run.id,
     }
+    return json.dumps(variables)
 
 
-def code_of(block: Block, project: Path) -> CodeRef:
+def code_of(block: Block, project: str) -> CodeRef:
     """A block's pinned source under the absolute path that its tracebacks show."""
     source = block.source
     if source is None:
-        return CodeRef(block.uuid, str(project / block.uuid), "")
-    return CodeRef(block.uuid, str(project / source.path), source.text)
+        return CodeRef(block.uuid, os.path.join(project, block.uuid), "")
+    return CodeRef(block.uuid, os.path.join(project, source.path), source.text)
 
 
 def block_call(
     block: Block,
     pipeline: Pipeline,
     *,
-    project: Path,
+    project: str,
     run: int | None,
     attempt: int,
     refs: Mapping[str, tuple[OutputRef, ...]],
-    variables: Mapping[str, Any],
+    variables: str,
     output_folder: str,
     mode: Mode = Mode.RUN,
 ) -> Call:
@@ -57,7 +57,7 @@ def block_call(
     return Call(
         id=next(_NUMBERS),
         mode=mode,
-        project=str(project),
+        project=project,
         pipeline=pipeline.uuid,
         block=block.uuid,
         block_type=block.type,
@@ -66,7 +66,7 @@ def block_call(
         inputs=tuple(_input(pipeline, uuid, refs[uuid]) for uuid in sources),
         conditions=tuple(code_of(condition, project) for condition in pipeline.conditions_of(block.uuid)),
         configuration=json.dumps(block.configuration),
-        variables=json.dumps(variables),
+        variables=variables,
         run=run,
         attempt=attempt,
         output_folder=output_folder,
@@ -84,19 +84,19 @@ def callback_call(
     parent: Block,
     pipeline: Pipeline,
     *,
-    project: Path,
+    project: str,
     run: int,
     outcome: str,
     error: str | None,
     refs: tuple[OutputRef, ...],
-    variables: Mapping[str, Any],
+    variables: str,
     output_folder: str,
 ) -> Call:
     """A call of the callbacks in one callback block, for what became of `parent`."""
     return Call(
         id=next(_NUMBERS),
         mode=Mode.CALLBACK,
-        project=str(project),
+        project=project,
         pipeline=pipeline.uuid,
         block=parent.uuid,
         block_type=callback.type,
@@ -104,7 +104,7 @@ def callback_call(
         code=code_of(callback, project),
         inputs=(Input(parent.uuid, refs),),
         configuration=json.dumps(callback.configuration),
-        variables=json.dumps(variables),
+        variables=variables,
         run=run,
         outcome=outcome,
         error=error,

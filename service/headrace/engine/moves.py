@@ -64,6 +64,8 @@ def run_reason(state: RunState, errors: Mapping[str, Any]) -> str | None:
             return f"passed its time limit of {state.pipeline.timeout:g} s"
         case _:
             pass
+    if not errors:
+        return None
     failed = [uuid for uuid, block in state.blocks.items() if block.status is BlockStatus.FAILED]
     if not failed:
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
@@ -51,14 +52,15 @@ async def _report(
     refs: tuple[OutputRef, ...],
 ) -> TestReport:
     now = datetime.now(UTC)
+    variables = {**pipeline.variables, "env": "test", "execution_date": {"$datetime": now.isoformat()}}
     call = block_call(
         block,
         pipeline,
-        project=project,
+        project=str(project),
         run=None,
         attempt=1,
         refs={block.uuid: refs},
-        variables={**pipeline.variables, "env": "test", "execution_date": {"$datetime": now.isoformat()}},
+        variables=json.dumps(variables),
         output_folder="",
         mode=Mode.TEST,
     )

@@ -62,17 +62,16 @@ class LineCapture:
 
     def finish(self) -> None:
         """Give out lines without an end, and one last line that tells how much was dropped."""
-        now = datetime.now(UTC)
         for stream, rest in self._partial.items():
             if rest:
-                self._take(stream, rest, now)
+                self._take(stream, rest, datetime.now(UTC))
         self._partial = {"stdout": b"", "stderr": b""}
         if self._dropped_lines:
             text = (
                 f"{self._dropped_lines} more lines ({self._dropped_bytes} bytes) were dropped: "
                 f"a call's log keeps {self._caps.lines} lines and {self._caps.bytes} bytes."
             )
-            self._give("log", "WARNING", text, now)
+            self._give("log", "WARNING", text, datetime.now(UTC))
 
     def _take(self, stream: str, line: bytes, now: datetime) -> None:
         while len(line) > LINE_BYTES:

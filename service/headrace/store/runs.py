@@ -6,8 +6,7 @@ import builtins
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from operator import attrgetter
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from headrace.domain.limits import Gate
@@ -56,9 +55,8 @@ class ClaimedRun:
     """Whether its end makes room for others at a gate."""
 
 
-@dataclass(frozen=True, slots=True)
-class BlockMove:
-    """The new state of one block run."""
+class BlockMove(NamedTuple):
+    """The new state of one block run: a headrace.recorded_move without its run."""
 
     block: str
     status: str
@@ -72,9 +70,8 @@ class BlockMove:
     worker_pid: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class EndedAttempt:
-    """One attempt that ended, for the record."""
+class EndedAttempt(NamedTuple):
+    """One attempt that ended: a headrace.recorded_attempt without its run."""
 
     block: str
     number: int
@@ -84,9 +81,8 @@ class EndedAttempt:
     started_at: datetime | None
 
 
-@dataclass(frozen=True, slots=True)
-class NewOutput:
-    """One output to record: its bytes in `content`, or in a blob that is stored already."""
+class NewOutput(NamedTuple):
+    """A headrace.recorded_output without its run: its bytes in `content`, or in a blob that is stored already."""
 
     block: str
     position: int
@@ -189,19 +185,12 @@ async def record_steps(statement: Any, service: UUID, steps: Sequence[RunStep]) 
     rows = await statement.fetch(
         service,
         [(step.run, step.fence, step.step, step.status, step.ending, step.reason) for step in steps],
-        [(step.run, *_MOVE(move)) for step in steps for move in step.moves],
-        [(step.run, *_ATTEMPT(attempt)) for step in steps for attempt in step.attempts],
-        [(step.run, *_OUTPUT(output)) for step in steps for output in step.outputs],
+        [(step.run, *move) for step in steps for move in step.moves],
+        [(step.run, *attempt) for step in steps for attempt in step.attempts],
+        [(step.run, *output) for step in steps for output in step.outputs],
         timeout=STATEMENT_SECONDS,
     )
     return {row["id"] for row in rows}
-
-
-_MOVE = attrgetter(
-    "block", "status", "attempt", "failures", "waiting", "callbacks_due", "due", "reason", "error", "worker_pid",
-)  # fmt: skip
-_ATTEMPT = attrgetter("block", "number", "outcome", "error", "worker_pid", "started_at")
-_OUTPUT = attrgetter("block", "position", "attempt", "codec", "bytes", "rows", "content", "blob", "preview")
 
 
 async def taken_steps(connection: Any, service: UUID, steps: Sequence[RunStep]) -> set[int]:

@@ -6,7 +6,9 @@ import json
 import logging
 import resource
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import msgspec
@@ -31,27 +33,55 @@ Inputs = Mapping[str, Sequence[Any]]
 """Upstream block to its outputs as read back, in the order of the block's upstream_blocks."""
 
 
+@dataclass
+class Work:
+    """A call, and what is made for it out of nothing but the call."""
+
+    call: Call
+
+    @cached_property
+    def kwargs(self) -> dict[str, Any]:
+        """The keyword arguments of the block."""
+        call = self.call
+        return calling.block_kwargs(
+            json.loads(call.variables),
+            configuration=json.loads(call.configuration),
+            pipeline=call.pipeline,
+            block=call.block,
+            project=call.project,
+            attempt=call.attempt,
+        )
+
+    def prepare(self) -> None:
+        """Make ahead what runs none of the block's code; what cannot be made is told when it is needed."""
+        with suppress(Exception):
+            calling.compiled(self.call.code.text, self.call.code.path)
+        with suppress(Exception):
+            _ = self.kwargs
+
+
 class Execution:
     """Executes calls in this process, one after another."""
 
     def __init__(self) -> None:
         self._binding = Binding()
 
-    def result_of(self, call: Call) -> Result:
+    def result_of(self, work: Work) -> Result:
         """Run a call to its end. Never raises: what the block raises comes back in the Result."""
+        call = work.call
         try:
             self._binding.bind(call.project)
             with _memory_limit(call.memory_limit):
-                return _MODES[call.mode](call)
+                return _MODES[call.mode](work)
         except BaseException as error:  # a boundary: a block may raise anything, SystemExit and signals included
             return failures.failed(call, error)
         finally:
             self._binding.note_imports()
 
 
-def _run(call: Call) -> Result:
+def _run(work: Work) -> Result:
+    call, kwargs = work.call, work.kwargs
     inputs = _inputs(call)
-    kwargs = _kwargs(call)
     if not all(_holds(code, inputs, kwargs) for code in call.conditions):
         return Result(call.id, Outcome.CONDITION_FALSE)
     if call.language == "sql":
@@ -82,20 +112,22 @@ def _look(call: Call, functions: Any, inputs: Inputs, kwargs: Mapping[str, Any])
     return Result(call.id, Outcome.WAITING, wait=sensing.sensor_interval(functions, kwargs["configuration"]))
 
 
-def _look_for_events(call: Call) -> Result:
-    return looking.look(call, _kwargs(call))
+def _look_for_events(work: Work) -> Result:
+    return looking.look(work.call, work.kwargs)
 
 
-def _test(call: Call) -> Result:
+def _test(work: Work) -> Result:
     """Only the tests, on outputs that the block stored earlier."""
+    call = work.call
     outputs = [decode_output(ref) for given in call.inputs for ref in given.outputs]
     functions = calling.collect(call.code.text, call.code.path, call.block_type, {})
-    return _with_tests(Result(call.id, Outcome.COMPLETED), calling.run_tests(functions, outputs, _kwargs(call)))
+    return _with_tests(Result(call.id, Outcome.COMPLETED), calling.run_tests(functions, outputs, work.kwargs))
 
 
-def _callback(call: Call) -> Result:
+def _callback(work: Work) -> Result:
+    call = work.call
     functions = calling.collect(call.code.text, call.code.path, "callback", {})
-    calling.call_callbacks(functions, call.outcome, _inputs(call), _kwargs(call), call.error)
+    calling.call_callbacks(functions, call.outcome, _inputs(call), work.kwargs, call.error)
     return Result(call.id, Outcome.COMPLETED)
 
 
@@ -138,17 +170,6 @@ def _inputs(call: Call) -> dict[str, list[Any]]:
     return {given.block: [decode_output(ref) for ref in given.outputs] for given in call.inputs}
 
 
-def _kwargs(call: Call) -> dict[str, Any]:
-    return calling.block_kwargs(
-        json.loads(call.variables),
-        configuration=json.loads(call.configuration),
-        pipeline=call.pipeline,
-        block=call.block,
-        project=call.project,
-        attempt=call.attempt,
-    )
-
-
 @contextmanager
 def _memory_limit(limit: int | None) -> Iterator[None]:
     """Let the call take `limit` bytes of address space beyond what the worker holds when it begins."""
@@ -166,7 +187,7 @@ def _memory_limit(limit: int | None) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_AS, (before, hard))
 
 
-_MODES: dict[Mode, Callable[[Call], Result]] = {
+_MODES: dict[Mode, Callable[[Work], Result]] = {
     Mode.RUN: _run,
     Mode.LOOK: _look_for_events,
     Mode.TEST: _test,

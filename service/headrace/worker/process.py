@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 import msgspec
 
 from headrace.blocks.asking import AnswerRefused, CannotAsk, set_asker
-from headrace.worker.executing import Execution
+from headrace.worker.executing import Execution, Work
 from headrace.worker.preview import safe_text
 from headrace.worker.protocol import (
     Answer,
@@ -150,9 +150,10 @@ def serve(fd: int) -> int:
         while not _asked_to_stop and (message := channel.receive()) is not None:
             match message:
                 case Call():
-                    call = message
+                    work = Work(message)
+                    work.prepare()
                 case Start():
-                    _answer(channel, logs, execution, call)
+                    _answer(channel, logs, execution, work)
     except (Stopped, BrokenPipeError):
         return _STOPPED
     return _STOPPED if _asked_to_stop else 0
@@ -180,11 +181,11 @@ def _install_logging(channel: Channel) -> ChannelHandler:
     return handler
 
 
-def _answer(channel: Channel, logs: ChannelHandler, execution: Execution, call: Call) -> None:
-    logs.call = call.id
+def _answer(channel: Channel, logs: ChannelHandler, execution: Execution, work: Work) -> None:
+    logs.call = work.call.id
     streams = sys.stdout, sys.stderr
-    set_asker(partial(channel.ask, call.id))
-    result = execution.result_of(call)
+    set_asker(partial(channel.ask, work.call.id))
+    result = execution.result_of(work)
     if not channel.is_ours:  # the block forked and its child came back here: it has no say on the socket
         _flush()
         os._exit(0 if result.outcome is Outcome.COMPLETED else 1)
