@@ -211,6 +211,25 @@ async def test_callbacks_are_called_before_the_run_ends(root, database_url, tmp_
     assert note.read_text().splitlines() == ["success a", "failure b"]
 
 
+async def test_a_cancel_stops_a_callback_that_would_never_end(root, database_url, tmp_path):
+    folder = write_pipeline(root, "callbacks", {"a": (), "b": ("a",)}, options={
+        "callbacks": [{"uuid": "tell", "name": "tell", "type": "callback", "language": "python", "upstream_blocks": ["a"]}]
+    })  # fmt: skip
+    (folder / "tell.py").write_text(
+        f"import time\n@callback('success')\ndef good(*args, **kwargs):\n    open({str(tmp_path / 'called')!r}, 'w').close()\n"
+        "    time.sleep(600)\n"
+    )
+    async with opened(root, database_url) as headrace:
+        number = await headrace.create_run("callbacks")
+        async with asyncio.timeout(20):
+            while not (tmp_path / "called").exists():
+                await asyncio.sleep(0.01)
+            await headrace.cancel(number)
+            view = await headrace.finished(number)
+    assert view.status == "cancelled"
+    assert statuses(view)["a"] == "completed"
+
+
 async def test_a_sensor_waits_without_holding_a_worker(root, database_url, tmp_path):
     flag = tmp_path / "flag"
     source = f"import os\n@sensor(interval=0.1)\ndef look(*args, **kwargs):\n    return os.path.exists({str(flag)!r})\n"

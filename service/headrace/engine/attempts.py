@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -23,18 +24,23 @@ from headrace.engine.log_writer import LogWriter
 from headrace.engine.moves import clean
 from headrace.engine.shelf import Shelf, new_outputs
 from headrace.engine.workers import LogLine, Worker
-from headrace.store.errors import DATABASE_AWAY
+from headrace.store.errors import DATABASE_AWAY, OutputFileFault
 from headrace.store.logs import StoredLine
 from headrace.store.runs import ClaimedRun, NewOutput
 from headrace.worker.protocol import Failure, Outcome, Output, OutputRef, Result
 
 T = TypeVar("T")
 
+log = logging.getLogger(__name__)
+
 NO_USE_IN_TRYING_AGAIN = frozenset({"source", "arguments"})
 """Kinds of failure that the same source will show every time."""
 
 GRACE_SECONDS = 5.0
 """How long a block may take to end by itself after SIGTERM."""
+
+CALLBACK_SECONDS = 600.0
+"""How long a callback without a time limit of its own may take: its run cannot end before it."""
 
 OUTCOMES = {
     Outcome.COMPLETED: BlockOutcome.COMPLETED,
@@ -128,7 +134,7 @@ class AttemptRunner:
 
     def start(self, attempt: Attempt) -> None:
         """Start an attempt whose start is recorded."""
-        attempt.started_at = datetime.now(UTC)
+        attempt.started_at = self._now()
         self._running[attempt.block.uuid] = attempt
         if attempt.is_prepared:
             self._start(attempt)
@@ -168,6 +174,7 @@ class AttemptRunner:
             on_result=partial(self._returned, attempt),
             timeout=attempt.block.timeout,
             grace=GRACE_SECONDS,
+            backlog=self.logs,
         )
 
     async def _fetch_and_start(self, attempt: Attempt) -> None:
@@ -193,18 +200,29 @@ class AttemptRunner:
             self._end_completed(attempt, result, blobs)
 
     async def _waited(self, attempt: Attempt, work: Callable[[], Awaitable[T]]) -> T | None:
-        """What `work` gives; None when the attempt was stopped meanwhile, which is told here."""
+        """What `work` gives; None when the attempt was stopped meanwhile, or a file failed, which is told here."""
         found: T | None = None
+        fault: OutputFileFault | None = None
         with anyio.CancelScope() as attempt.scope:
-            found = await self._patiently(work)
+            try:
+                found = await self._patiently(work)
+            except OutputFileFault as error:
+                fault = error
         if attempt.is_stopped:
             self._end_stopped(attempt)
             return None
+        if fault is not None:
+            self._end_failed(attempt, fault)
         return found
 
     def _end_completed(self, attempt: Attempt, result: Result, blobs: Mapping[int, UUID]) -> None:
         outputs = new_outputs(attempt.block.uuid, attempt.number, result.outputs, blobs)
         self._end(attempt, _ending(attempt, BlockOutcome.COMPLETED, outputs=outputs, result_outputs=result.outputs))
+
+    def _end_failed(self, attempt: Attempt, fault: OutputFileFault) -> None:
+        told = str(fault)
+        error = {"kind": "output", "type": type(fault).__name__, "message": told, "text": told, "traceback": []}
+        self._end(attempt, _ending(attempt, BlockOutcome.FAILED, error=error))
 
     def _end_stopped(self, attempt: Attempt) -> None:
         error = {"kind": "stopped", "type": "", "message": "the block was stopped", "text": ""}
@@ -222,13 +240,17 @@ class AttemptRunner:
         outcome = BlockOutcome.REFUSED if refused else BlockOutcome.FAILED
         return _ending(attempt, outcome, error=error_value(failure))
 
+    def _now(self) -> datetime:
+        return datetime.fromtimestamp(self.clock.now(), UTC)
+
     async def _patiently(self, work: Callable[[], Awaitable[T]]) -> T:
         """Do work on the database, again and again while it is away: the block's result is too dear to drop."""
         pause = 0.05
         while True:
             try:
                 return await work()
-            except DATABASE_AWAY:
+            except DATABASE_AWAY as error:
+                log.warning("run %s waits for the database (%s: %s)", self.run.id, type(error).__name__, error)
                 await self.clock.sleep(pause)
                 pause = min(pause * 2, 2.0)
 
@@ -257,9 +279,14 @@ class AttemptRunner:
         self, callback: Block, parent: Block, status: BlockStatus, error: Mapping[str, Any] | None, worker: Worker
     ) -> None:
         """Call one callback block for what became of `parent`; its failures are logged and change nothing."""
+        logger = self._logger(callback.uuid, 1)
         refs: Mapping[str, tuple[OutputRef, ...]] = {parent.uuid: ()}
         if status is BlockStatus.COMPLETED:
-            refs = await self._patiently(lambda: self.shelf.refs([parent.uuid]))
+            try:
+                refs = await self._patiently(lambda: self.shelf.refs([parent.uuid]))
+            except OutputFileFault as fault:
+                logger(LogLine(0, "log", "ERROR", f"callback {callback.uuid} was not called: {fault}", self._now()))
+                return
         call = callback_call(
             callback,
             parent,
@@ -272,11 +299,11 @@ class AttemptRunner:
             variables=self._variables,
             output_folder=str(self.shelf.folder),
         )
-        logger = self._logger(callback.uuid, 1)
-        result = await worker.call(call, on_log=logger, timeout=callback.timeout, grace=GRACE_SECONDS)
+        limit = callback.timeout or CALLBACK_SECONDS
+        result = await worker.call(call, on_log=logger, timeout=limit, grace=GRACE_SECONDS, backlog=self.logs)
         if result.failure is not None:
             told = result.failure.text or result.failure.message
-            logger(LogLine(0, "log", "ERROR", f"callback {callback.uuid} failed: {told}", datetime.now(UTC)))
+            logger(LogLine(0, "log", "ERROR", f"callback {callback.uuid} failed: {told}", self._now()))
 
 
 def _ending(attempt: Attempt, outcome: BlockOutcome, **more: Any) -> Ending:

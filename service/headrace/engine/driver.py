@@ -113,6 +113,7 @@ class RunDriver:
     _waiters: Counter[WorkerKey] = field(default_factory=Counter)
     _looked_at: float = -math.inf
     """When it was last looked at what is ready."""
+    _callbacks: set[anyio.CancelScope] = field(default_factory=set)
     _cancel_asked: bool = False
     _is_turning: bool = False
     _scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
@@ -144,6 +145,8 @@ class RunDriver:
         if not self._cancel_asked:
             self._cancel_asked = True
             self._facts.append(CancelAsked())
+            for under_way in self._callbacks:
+                under_way.cancel()
             self.wake()
 
     def lose(self) -> None:
@@ -434,6 +437,15 @@ class RunDriver:
             self.attempts.prepare(attempt)
 
     async def _call_back(self, block: str) -> None:
+        """Call a block's callbacks; a cancel of the run stops those that are under way then."""
+        with anyio.CancelScope() as scope:
+            self._callbacks.add(scope)
+            await self._call_each(block)
+        self._callbacks.discard(scope)
+        self._facts.append(CalledBack(block))
+        self.wake()
+
+    async def _call_each(self, block: str) -> None:
         key = self._key(block)
         for callback in self.pipeline.callbacks_of(block):
             worker = await self.parts.pool.acquire(key)
@@ -447,8 +459,6 @@ class RunDriver:
                 )
             finally:
                 self.parts.pool.release(worker)
-        self._facts.append(CalledBack(block))
-        self.wake()
 
 
 @dataclass

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from io import BytesIO, IOBase, StringIO
 from typing import IO, Any
@@ -34,6 +35,12 @@ class UnstorableOutput(HeadraceError):
     code = "unstorable-output"
 
 
+class UnwritableOutput(HeadraceError):
+    """An output's file cannot be written: its disk is full, or no files of that size are allowed."""
+
+    code = "unwritable-output"
+
+
 class UnreadableOutput(HeadraceError):
     """A stored output cannot be read back: its file is gone, or it names code that no longer exists."""
 
@@ -58,15 +65,21 @@ class _Spill:
         self._memory = BytesIO()
         self._file: IO[bytes] | None = None
         self.size = 0
+        self.fault: OSError | None = None
+        """What the file's own writing raised: an object that is pickled may raise the like, too."""
 
     def write(self, data: Any) -> int:
         """Take one piece; pickle hands over bytes and buffers."""
         count = memoryview(data).nbytes
         self.size += count
-        if self._file is None and self.size > self._limit:
-            self._file = open(_partial(self._path), "wb")  # noqa: SIM115 - closed by finish or discard
-            self._file.write(self._memory.getbuffer())
-        (self._file or self._memory).write(data)
+        try:
+            if self._file is None and self.size > self._limit:
+                self._file = open(_partial(self._path), "wb")  # noqa: SIM115 - closed by finish or discard
+                self._file.write(self._memory.getbuffer())
+            (self._file or self._memory).write(data)
+        except OSError as error:
+            self.fault = error
+            raise
         return count
 
     def finish(self, codec: Codec) -> _Written:
@@ -80,7 +93,8 @@ class _Spill:
     def discard(self) -> None:
         """Remove what was written so far."""
         if self._file is not None:
-            self._file.close()
+            with suppress(OSError):  # what is left in its buffer finds no room either
+                self._file.close()
             os.unlink(_partial(self._path))
 
 
@@ -91,9 +105,18 @@ def _partial(path: str) -> str:
 def encode_output(value: Any, folder: str, name: str, inline_limit: int, index: int = 0) -> Output:
     """Write one output: in the answer up to `inline_limit` bytes, else to the file `folder/name`.
 
-    Raises UnstorableOutput, naming the output's index and type.
+    Raises UnstorableOutput, naming the output's index and type, and UnwritableOutput.
     """
-    written = _write(value, os.path.join(folder, name), inline_limit, index)
+    path = os.path.join(folder, name)
+    try:
+        written = _write(value, path, inline_limit, index)
+    except OSError as error:
+        with suppress(FileNotFoundError):
+            os.unlink(_partial(path))
+        raise UnwritableOutput(
+            f"output {index} cannot be written to {folder}: {error.strerror or error}.",
+            remedy="Make room on that disk, or let HEADRACE_HOME name a folder on a larger one.",
+        ) from error
     return Output(
         index, written.codec, written.size, written.inline, written.path, written.rows, Raw(preview_json(value))
     )
@@ -179,6 +202,8 @@ def _write_pickle(value: Any, path: str, limit: int, index: int) -> _Written:
         raise
     except Exception as reason:  # a boundary: pickling runs the value's own code
         spill.discard()
+        if spill.fault is not None:
+            raise spill.fault from None
         raise UnstorableOutput(
             f"output {index} is a {_type_name(value)} and cannot be stored: {reason}.",
             remedy="Return a DataFrame, a Series, or numbers, strings, lists and dicts; for an open connection, file "

@@ -12,6 +12,7 @@ _FRAMES = 200
 LINE_CHARACTERS = 500
 KINDS = {
     "unstorable-output": "output",
+    "unwritable-output": "output",
     "unreadable-output": "output",
     "no-decorated-function": "source",
     "block-arguments": "arguments",
