@@ -1,17 +1,18 @@
-"""Waits for a file: true once the pipeline's variable `path` names one that has something in it.
+"""Tells of files that arrive: those that match `path` and have something in them.
 
-How often it looks is the block's `configuration: {poll_interval: 10}`, in seconds.
+As a block of a pipeline it waits until there is one. As the sensor of a trigger it makes a run for each file, once for
+each version of it, since two events with the same key are one.
 """
 
 from pathlib import Path
 
-from headrace import sensor
+from headrace import Event, sensor
 
 
 @sensor
-def file_arrived(*args, **kwargs) -> bool:
+def file_arrived(*args, path, repo_path, **kwargs):
     """`path` may be a pattern such as `inbox/*.csv`, relative to the project's folder."""
-    pattern = Path(kwargs["repo_path"], kwargs["path"])
-    found = [path for path in pattern.parent.glob(pattern.name) if path.is_file() and path.stat().st_size > 0]
+    pattern = Path(repo_path, path)
+    found = [file for file in sorted(pattern.parent.glob(pattern.name)) if file.is_file() and file.stat().st_size > 0]
     print(f"{len(found)} files match {pattern}")
-    return bool(found)
+    return [Event({"path": str(file), "name": file.name}, key=f"{file}@{file.stat().st_mtime_ns}") for file in found]

@@ -1,30 +1,25 @@
-"""Waits for a page or file on the web to change: true once it differs from what it was when this sensor last fired.
+"""Tells when a page or file on the web is another than it was when this sensor last told of it; the first time, too.
 
-It fires the first time too. How often it looks is the block's `configuration: {poll_interval: 10}`, in seconds.
+What was seen last is its cursor: kept together with the event that it gave, or, where it is a block of a pipeline, once
+that block has completed. How often it looks is the trigger's `interval` or the block's `poll_interval`, in seconds.
 """
 
-import hashlib
-from pathlib import Path
 from urllib.request import Request, urlopen
 
-from headrace import sensor
+from headrace import Event, sensor
 
 TELLING = ("ETag", "Last-Modified", "Content-Length")
 """Headers that tell one version of a page from another, the best one first."""
 
 
 @sensor
-def http_changed(*args, **kwargs) -> bool:
-    """Looks at the pipeline's variable `url`; what was seen last is kept under .headrace/ in the project's folder."""
-    seen = version_of(kwargs["url"])
-    watched = f"{kwargs['pipeline_uuid']} {kwargs['block_uuid']} {kwargs['url']}"
-    kept = Path(kwargs["repo_path"], ".headrace", "sensors", hashlib.sha256(watched.encode()).hexdigest()[:16])
-    if kept.is_file() and kept.read_text() == seen:
-        return False
-    print(f"{kwargs['url']} is now {seen}")
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    kept.write_text(seen)
-    return True
+def http_changed(*args, url, cursor, **kwargs):
+    """`url` is a variable of the pipeline, or of the trigger's configuration."""
+    seen = f"{url} {version_of(url)}"
+    if seen == cursor:
+        return None
+    print(f"{url} has changed: {seen}")
+    return Event({"url": url, "version": seen.removeprefix(f"{url} ")}, cursor=seen)
 
 
 def version_of(url: str) -> str:

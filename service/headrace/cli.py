@@ -11,6 +11,7 @@ import typer
 
 from headrace.cli_backfills import backfill, backfills
 from headrace.cli_events import events
+from headrace.cli_sensors import sensors
 from headrace.cli_tokens import tokens
 from headrace.domain.statuses import RunStatus
 from headrace.terminal.forms import OutputForm
@@ -35,6 +36,8 @@ app.add_typer(db, name="db")
 app.add_typer(events, name="events")
 app.add_typer(tokens, name="tokens")
 app.add_typer(backfills, name="backfills")
+app.add_typer(sensors, name="sensors")
+app.add_typer(sensors, name="sensor", hidden=True)
 schedule = typer.Typer(rich_markup_mode=None, help="When the schedules of triggers are due.", no_args_is_help=True)
 app.add_typer(schedule, name="schedule")
 

@@ -38,7 +38,7 @@ def collected(text: str) -> calling.Collected:
 )
 def test_a_sensor_gets_what_it_takes(signature: str, body: str) -> None:
     found = collected(f"@sensor\ndef look({signature}):\n    return {body}\n")
-    assert sensing.call_sensor(found, {"up": [3]}, {"day": "x"}) is True
+    assert sensing.call_sensor(found, {"up": [3]}, {"day": "x"})
 
 
 def test_a_parameter_that_nothing_fills_is_told_by_its_name() -> None:
@@ -55,7 +55,7 @@ def test_a_sensors_interval_is_the_decorators_then_the_configurations(
     decorator: str, configuration: dict[str, Any], seconds: float
 ) -> None:
     found = collected(f"{decorator}\ndef look():\n    return False\n")
-    assert sensing.call_sensor(found, {}, {}) is False
+    assert not sensing.call_sensor(found, {}, {})
     assert sensing.sensor_interval(found, configuration) == seconds
 
 
@@ -110,7 +110,7 @@ def test_in_a_pipeline_a_generator_is_closed_at_its_first_event() -> None:
         @custom
         def read(): return ran
     """)
-    assert sensing.call_sensor(found, {}, {}) is True
+    assert sensing.call_sensor(found, {}, {})
     assert found.registry.of("custom")[0]() == ["before"]
 
 
@@ -127,7 +127,7 @@ def test_in_a_pipeline_an_async_generator_is_done_with_its_first_event_and_clean
             finally:
                 pathlib.Path({str(left)!r}).touch()
     """)
-    assert sensing.call_sensor(found, {}, {}) is True
+    assert sensing.call_sensor(found, {}, {})
     assert left.exists()
 
 
@@ -152,3 +152,14 @@ def test_a_payload_of_database_values_becomes_json(value: Any, text: str) -> Non
 def test_a_payload_that_json_has_no_word_for_is_refused(value: Any) -> None:
     with pytest.raises(NotStorable, match="JSON"):
         sensing.json_text(value)
+
+
+def test_in_a_pipeline_a_generators_cursor_is_the_last_one_until_its_first_event() -> None:
+    found = collected("""
+        @sensor
+        def look(cursor):
+            yield [], cursor + 1
+            yield {"a": 1}
+            yield {"a": 2}, 99
+    """)
+    assert sensing.call_sensor(found, {}, {}, cursor=3) == Delivery((Event({"a": 1}),), 4)

@@ -12,9 +12,12 @@ from pathlib import Path
 import pytest
 from headrace.engine.views import RunView
 from headrace.service import Headrace, open_headrace
+from headrace.store.database import Database
 
 from tests.support.checkout import ROOT
 from tests.support.projects import write_pipeline, write_project
+from tests.support.sensors import sensor, sensor_service
+from tests.support.triggers import write_triggers
 from tests.support.web import served
 
 
@@ -99,3 +102,46 @@ async def test_an_address_that_is_not_on_the_web_is_refused(root: Path, database
     async with opened(root, database_url) as headrace:
         view = await ended(headrace, await headrace.create_run("waiting"))
     assert view.blocks[0].error["message"] == "file:///etc/hostname is not an address on the web"
+
+
+async def test_a_change_counts_as_seen_only_once_its_block_has_completed(root: Path, database_url: str):
+    page = {"news": b"one"}
+    async with served(page) as address, opened(root, database_url) as headrace:
+        write_waiting(root, "http_changed", {"url": f"{address}/news"})
+        assert (await ended(headrace, await headrace.create_run("waiting"))).status == "completed"
+        # As if the service had ended between what the sensor saw and the end of its block.
+        await headrace.database.execute("""
+            INSERT INTO headrace.block_cursor
+            SELECT project_id, pipeline, block, run_id + 1, true, '"another version"' FROM headrace.block_cursor
+        """)
+        run = await headrace.create_run("waiting")
+        await until_it_looked(headrace, run)
+        page["news"] = b"two"
+        assert (await ended(headrace, run)).status == "completed"
+        cursors = await headrace.database.fetch("SELECT run_id, cursor FROM headrace.block_cursor ORDER BY run_id")
+    assert [row["run_id"] for row in cursors] == [run - 1, run]
+    assert address in cursors[-1]["cursor"]
+
+
+async def test_the_sensors_of_triggers_give_each_file_and_each_change_once(root: Path, database: Database):
+    write_pipeline(root, "orders", {"load": ()})
+    page = {"news": b"one"}
+    inbox = root / "inbox"
+    inbox.mkdir()
+    async with served(page) as address:
+        files = sensor("file_arrived", interval=0.1, configuration={"path": "inbox/*.csv"})
+        news = sensor("http_changed", interval=0.1, configuration={"url": f"{address}/news"})
+        write_triggers(root, "orders", [files, news])
+        async with sensor_service(database, root) as service:
+            (inbox / "a.csv").write_text("1")
+            assert (await service.until_events("file_arrived", 1))[0]["name"] == "a.csv"
+            (inbox / "b.csv").write_text("2")
+            assert [file["name"] for file in await service.until_events("file_arrived", 2)] == ["a.csv", "b.csv"]
+            await service.until_events("http_changed", 1)
+            page["news"] = b"two"
+            await service.until_events("http_changed", 2)
+            looked = (await service.view("http_changed")).looked_at
+            await service.until("http_changed", lambda view: view.looked_at > looked)
+            assert len(await service.payloads("http_changed")) == 2
+    runs = await database.fetchval("SELECT count(*) FROM headrace.run")
+    assert runs == 4

@@ -59,28 +59,41 @@ class Delivery:
         return bool(self.events)
 
 
-def call_sensor(collected: Collected, inputs: Inputs, kwargs: Mapping[str, Any]) -> bool:
-    """One look of a sensor in a pipeline: whether it gave an event. Its `cursor` is None; nothing is kept of it.
+def call_sensor(collected: Collected, inputs: Inputs, kwargs: Mapping[str, Any], cursor: Any = None) -> Delivery:
+    """One look of a sensor in a pipeline: the first events that it gave, or none.
 
     A generator is closed at its first event, so what stands behind that `yield` does not run.
     """
-    value = called(collected, inputs, kwargs)
+    value = called(collected, inputs, kwargs, cursor)
     with_cursor = takes_cursor(first_function(collected))
     if inspect.isasyncgen(value):
-        return bool(result_of(_gives_any(value, with_cursor)))
+        first: Delivery = result_of(_first_delivery(value, with_cursor))
+        return first
     if inspect.isgenerator(value):
-        return any(delivery_of(item, with_cursor) for item in value)
-    return bool(delivery_of(settled(value), with_cursor))
+        last = Delivery()
+        for item in value:
+            last = _after(last, delivery_of(item, with_cursor))
+            if last:
+                break
+        return last
+    return delivery_of(settled(value), with_cursor)
 
 
-async def _gives_any(values: Any, with_cursor: bool) -> bool:
+async def _first_delivery(values: Any, with_cursor: bool) -> Delivery:
+    last = Delivery()
     try:
         async for value in values:
-            if delivery_of(value, with_cursor):
-                return True
+            last = _after(last, delivery_of(value, with_cursor))
+            if last:
+                break
     finally:
         await values.aclose()
-    return False
+    return last
+
+
+def _after(earlier: Delivery, later: Delivery) -> Delivery:
+    """The later of two deliveries, with the earlier one's cursor where it leaves that as it is."""
+    return later if later.cursor is not None else Delivery(later.events, earlier.cursor)
 
 
 def called(collected: Collected, inputs: Inputs, kwargs: Mapping[str, Any], cursor: Any = None) -> Any:

@@ -1,4 +1,4 @@
-"""Answers what the code of blocks and sensors asks the service: how runs of other pipelines stand."""
+"""Answers what the code of blocks and sensors asks the service: how other runs stand, where a sensor left off."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from headrace.engine.worker_connection import NoAnswer
+from headrace.store.block_cursors import SensorBlock, block_cursor, keep_block_cursor
 from headrace.store.database import Database
 from headrace.store.errors import DATABASE_AWAY, DatabaseUnavailable
 from headrace.store.run_status import completed_runs, run_near
@@ -27,6 +28,11 @@ class RunAnswers:
                     return await self._run_status(project_id, content)
                 case "completed_runs":
                     return await self._completed_runs(project_id, content)
+                case "block_cursor":
+                    return await block_cursor(self.database, _sensor_of(project_id, content))
+                case "keep_block_cursor":
+                    sensor, has_seen = _sensor_of(project_id, content), content["has_seen"]
+                    return await keep_block_cursor(self.database, sensor, content["cursor"], has_seen=has_seen)
         except DATABASE_AWAY as error:
             raise DatabaseUnavailable(f"The database of runs is away: {error}.", remedy="Look again later.") from error
         raise NoAnswer(f"The service has no answer for {question!r}.")
@@ -49,6 +55,10 @@ class RunAnswers:
             }
             for run in runs
         ]
+
+
+def _sensor_of(project_id: int, content: Mapping[str, Any]) -> SensorBlock:
+    return SensorBlock(project_id, content["pipeline"], content["block"], content["run"])
 
 
 def _time(text: str) -> datetime:

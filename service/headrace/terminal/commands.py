@@ -29,6 +29,7 @@ _BY_OPTION = frozenset(
         "backfills",
         "schedule",
         "tokens",
+        "sensors",
     }
 )
 _BY_ARGUMENT = frozenset({"start", "resume", "check", "test"})

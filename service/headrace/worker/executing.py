@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from headrace.blocks import calling, sensing
+from headrace.blocks.asking import ask
 from headrace.worker import failures, looking
 from headrace.worker.binding import Binding
 from headrace.worker.codec import decode_output, encode_output, is_faithful_as_is
@@ -106,8 +107,15 @@ def _holds(code: CodeRef, inputs: Inputs, kwargs: Mapping[str, Any]) -> bool:
 
 
 def _look(call: Call, functions: Any, inputs: Inputs, kwargs: Mapping[str, Any]) -> Result:
-    """A sensor's one look within a pipeline; between looks it holds no worker."""
-    if sensing.call_sensor(functions, inputs, kwargs):
+    """A sensor's one look within a pipeline; between looks it holds no worker, and the service keeps its cursor."""
+    place = {"pipeline": call.pipeline, "block": call.block, "run": call.run}
+    has_cursor = call.run is not None and sensing.takes_cursor(calling.first_function(functions))
+    cursor = sensing.cursor_from_json(ask("block_cursor", **place)) if has_cursor else None
+    seen = sensing.call_sensor(functions, inputs, kwargs, cursor)
+    if has_cursor and seen.cursor is not None:
+        kept = json.loads(sensing.json_text(sensing.cursor_to_json(seen.cursor)))
+        ask("keep_block_cursor", **place, cursor=kept, has_seen=bool(seen))
+    if seen:
         return Result(call.id, Outcome.COMPLETED)
     return Result(call.id, Outcome.WAITING, wait=sensing.sensor_interval(functions, kwargs["configuration"]))
 
