@@ -186,6 +186,10 @@ async def test_two_projects_are_served_by_one_process(shop: Path, database_url: 
         assert [one["name"] for one in (await service.get("/api/v1/projects"))["items"]] == ["other", "shop"]
         run = (await service.post("/api/v1/runs", {"project": "other", "pipeline": "only"}))["id"]
         await service.reached(run, "completed")
+        async with service.client.get(f"{service.url}/metrics") as answer:
+            figures = (await answer.text()).splitlines()
+        assert 'headrace_runs_ended_total{pipeline="only",status="completed"} 1.0' in figures
+        assert 'headrace_block_seconds_count{outcome="completed",pipeline="only"} 1.0' in figures
         assert [one["id"] for one in (await service.get("/api/v1/runs?project=other"))["items"]] == [run]
         assert (await service.get("/api/v1/runs?project=shop"))["items"] == []
         async with service.client.post(f"{service.url}/api/v1/runs", json={"pipeline": "only"}) as answer:

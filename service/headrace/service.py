@@ -101,6 +101,7 @@ async def start_engine(
         settings=settings or EngineSettings(),
         only=None if claim_all else set(headrace.asked_for),
         changed=headrace.note_change,
+        observer=headrace.observer,
     )
     tasks = await stack.enter_async_context(anyio.create_task_group())
     stack.callback(tasks.cancel_scope.cancel)

@@ -213,7 +213,7 @@ class Service:
     async def _driven(
         self, stack: AsyncExitStack, database: Database, number: int, project: FollowedProject, intake: Intake
     ) -> Headrace:
-        headrace = Headrace(project, number, database, on_end=intake.run_ended)
+        headrace = Headrace(project, number, database, on_end=intake.run_ended, observer=self.served.figures)
         await start_engine(stack, headrace, claim_all=True, settings=self.settings.engine, spares=self.settings.spares)
         return headrace
 

@@ -6,13 +6,14 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.process_collector import ProcessCollector
 
 from headrace.engine.loop_lag import LoopLag
+from headrace.engine.observing import Observer
 
 SHORT = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 LONG = (0.005, 0.025, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0)
 """Bounds of histograms, in seconds."""
 
 
-class Figures:
+class Figures(Observer):
     """The figures of one service, in a registry of their own."""
 
     def __init__(self) -> None:
@@ -33,6 +34,12 @@ class Figures:
         self.up = self._gauge("database_up", "Whether the database answered just now.")
         self.streams = self._gauge("live_streams", "Live streams that are open.")
         self.lag = LoopLag(self.loop_lag.observe)
+
+    def attempt_ended(self, pipeline: str, outcome: str, seconds: float) -> None:
+        self.block_seconds.labels(pipeline, outcome).observe(seconds)
+
+    def run_ended(self, pipeline: str, status: str) -> None:
+        self.runs_ended.labels(pipeline, status).inc()
 
     def _gauge(self, name: str, told: str, *labels: str) -> Gauge:
         return Gauge(f"headrace_{name}", told, labels, registry=self.registry)

@@ -43,6 +43,7 @@ from headrace.engine.calls import at
 from headrace.engine.clock import Clock
 from headrace.engine.log_writer import LogWriter
 from headrace.engine.moves import block_move, run_reason
+from headrace.engine.observing import Observer
 from headrace.engine.slots import SlotKeeper
 from headrace.engine.workers import Worker, WorkerKey, WorkerPool
 from headrace.engine.writer import StepWriter
@@ -79,6 +80,7 @@ class Parts:
     slots: SlotKeeper
     changed: Callable[[int, bool], None]
     """Called after each recorded step of a run, with whether the run has ended."""
+    observer: Observer = field(default_factory=Observer)
     draining: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when no block may start any more."""
 
@@ -267,6 +269,9 @@ class RunDriver:
             self.under_way[ending.block] = under_way
             return
         recorded = BlockOutcome.STOPPED if outcome is BlockOutcome.WAITING else outcome
+        if under_way.started_at is not None:
+            took = self.parts.clock.now() - under_way.started_at.timestamp()
+            self.parts.observer.attempt_ended(self.pipeline.uuid, recorded, max(took, 0.0))
         turn.attempts.append(
             EndedAttempt(ending.block, attempt, recorded, ending.error, ending.worker_pid, under_way.started_at)
         )
@@ -420,6 +425,8 @@ class RunDriver:
             preparing.cancel()
         if self.run.started_at is None:
             self.run = replace(self.run, started_at=at(self.parts.clock.now()))
+        if self.state.status in RUN_TERMINAL:
+            self.parts.observer.run_ended(self.pipeline.uuid, self.state.status)
         self.parts.changed(self.run.id, self.state.status in RUN_TERMINAL)
 
     def _carry_out(self, commands: Sequence[Command]) -> None:

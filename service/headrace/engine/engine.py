@@ -25,6 +25,7 @@ from headrace.engine.lease import Lease
 from headrace.engine.listener import Listener
 from headrace.engine.log_writer import LogWriter
 from headrace.engine.moves import clean
+from headrace.engine.observing import Observer
 from headrace.engine.shelf import Shelf
 from headrace.engine.slots import SlotKeeper
 from headrace.engine.sweeper import Sweeper
@@ -78,6 +79,7 @@ class Engine:
     random: random.Random = field(default_factory=random.Random)
     only: set[int] | None = None
     changed: Callable[[int, bool], None] = lambda run, ended: None
+    observer: Observer = field(default_factory=Observer)
     id: UUID = field(default_factory=uuid4)
     _claimed: set[int] = field(default_factory=set)
     _drivers: dict[int, RunDriver] = field(default_factory=dict)
@@ -102,6 +104,7 @@ class Engine:
             project=self.project,
             slots=self.slots,
             changed=self._note_change,
+            observer=self.observer,
         )
 
     async def drain(self) -> None:

@@ -15,6 +15,7 @@ from headrace.domain.statuses import RUN_TERMINAL, RunStatus
 from headrace.engine.creating import RunCreation
 from headrace.engine.engine import Engine
 from headrace.engine.news import RunNews
+from headrace.engine.observing import Observer
 from headrace.engine.reading import known_block, lines_after, output_parts, run_row, summaries, view_run
 from headrace.engine.tables import written_tables
 from headrace.engine.testing import run_tests
@@ -62,6 +63,7 @@ class Headrace:
     pool: WorkerPool | None = None
     on_end: Callable[[int], None] = lambda run: None
     """Called when a run has ended that is driven here."""
+    observer: Observer = field(default_factory=Observer)
     news: RunNews = field(default_factory=RunNews)
     ends: RunNews = field(default_factory=RunNews)
     """Tells of a run's end alone: whoever waits for that must not cost each of its steps a look."""
