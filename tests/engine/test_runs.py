@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from headrace.engine.creating import NoStoredOutput, StillRunning
+from headrace.engine.creating import NoStoredOutput, StillRunning, UnusableVariable
 from headrace.engine.reading import UnknownBlock, UnknownRun
 from headrace.engine.views import RunView
 from headrace.service import Headrace, open_headrace
@@ -319,6 +319,19 @@ async def test_asking_for_what_is_not_there_is_told_by_name(root, database_url):
             await headrace.show(999)
         with pytest.raises(UnknownBlock, match="nowhere"):
             await headrace.output_parts(view.id, "nowhere")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [float("nan"), float("inf"), "a\0b", {"deep": ["\ud800"]}, object()],
+    ids=["nan", "infinity", "nul", "surrogate", "object"],
+)
+async def test_a_variable_that_cannot_be_kept_is_told_by_name(root, database_url, value):
+    write_pipeline(root, "one", {"a": ()})
+    async with opened(root, database_url) as headrace:
+        with pytest.raises(UnusableVariable, match="Variable odd"):
+            await headrace.create_run("one", variables={"good": 1, "odd": value})
+        assert await headrace.database.fetchval("SELECT count(*) FROM headrace.run") == 0
 
 
 async def test_a_run_that_goes_on_cannot_be_retried(root, database_url):

@@ -12,17 +12,24 @@ from headrace.domain.statuses import BlockStatus, RunStatus
 from headrace.domain.suggesting import suggestion
 from headrace.engine.reading import UnknownBlock, pinned_pipeline, run_row
 from headrace.project.gates import run_gates
+from headrace.project.plain import NotPlain, plain
 from headrace.store.database import Database
 from headrace.store.queries import QUERIES
 from headrace.store.runs import NewRun, create_run
 
-__all__ = ["NoStoredOutput", "RunCreation", "StillRunning", "UnknownBlock", "require_block"]
+__all__ = ["NoStoredOutput", "RunCreation", "StillRunning", "UnknownBlock", "UnusableVariable", "require_block"]
 
 
 class NoStoredOutput(HeadraceError):
     """A block was to run alone, and a block above it has never completed."""
 
     code = "no-stored-output"
+
+
+class UnusableVariable(HeadraceError):
+    """A run's variable has a value that cannot be kept: it has no form in JSON, or Postgres has none for it."""
+
+    code = "unusable-variable"
 
 
 class StillRunning(HeadraceError):
@@ -99,13 +106,23 @@ class RunCreation:
                 version=pipeline.version,
                 definition=pipeline.definition,
                 blocks=topological_order(pipeline),
-                variables=variables,
+                variables=_kept_variables(variables),
                 kept=kept,
                 retry_of=earlier["id"] if earlier else None,
                 execution_date=earlier["execution_date"] if earlier else None,
                 gates=run_gates(self.project_id, pipeline, variables, self.environ),
             ),
         )
+
+
+def _kept_variables(variables: Mapping[str, Any]) -> dict[str, Any]:
+    kept: dict[str, Any] = {}
+    for name, value in variables.items():
+        try:
+            kept[name] = plain(value)
+        except NotPlain as error:
+            raise UnusableVariable(f"Variable {name}: {error}.", remedy="Give it as text.") from error
+    return kept
 
 
 def _again(pipeline: Pipeline, kept: Mapping[str, int], from_block: str | None) -> set[str]:
