@@ -22,9 +22,12 @@ import os, random, time
 def body(*args, **kwargs):
     with open({ledger!r}, "a") as ledger:
         ledger.write(f"{{kwargs['pipeline_run_id']}} {{kwargs['block_uuid']}}\\n")
-    time.sleep(random.uniform(0.0, 0.1))
+    time.sleep(random.uniform(*{seconds}))
     {rest}
 """
+SHORT, LONG = (0.0, 0.1), (0.1, 0.25)
+"""Seconds that a body takes; long ones are where others have to wait for them."""
+WELL = "return len(args)"
 FAILS_OFTEN = 'if random.random() < 0.4:\n        raise RuntimeError("bad luck")\n    return 1'
 DOOMED = 'raise RuntimeError("this one always fails")'
 
@@ -49,9 +52,10 @@ def write_scene(root: Path, ledger: Path) -> None:
     """Chains, a diamond, retries, failures, a pool, batches, one run at a time, dedup keys, a run after runs."""
     write_project(root)
     (root / "metadata.yaml").write_text(yaml.safe_dump({"project_type": "standalone", "pools": {"press": 2}}))
-    steady = LEDGER.format(ledger=str(ledger), rest="return len(args)")
-    often = LEDGER.format(ledger=str(ledger), rest=FAILS_OFTEN)
-    doomed = LEDGER.format(ledger=str(ledger), rest=DOOMED)
+    steady, long, often, doomed = (
+        LEDGER.format(ledger=str(ledger), seconds=seconds, rest=rest)
+        for seconds, rest in ((SHORT, WELL), (LONG, WELL), (SHORT, FAILS_OFTEN), (SHORT, DOOMED))
+    )
     retries = {"retry_config": {"retries": 40, "delay": 0.02, "max_delay": 0.1}}
     chain = {"one": (), "two": ("one",), "three": ("two",)}
     write_pipeline(root, "chain", chain, default=steady)
@@ -60,8 +64,9 @@ def write_scene(root: Path, ledger: Path) -> None:
     write_pipeline(root, "flaky", {"first": (), "second": ("first",)}, default=often, options=retries)
     write_pipeline(root, "doomed", {"only": (), "never": ("only",)}, default=doomed)
     pressed = {"left": {"pool": "press"}, "right": {"pool": "press"}}
-    write_pipeline(root, "pooled", {"left": (), "right": ()}, default=steady, block_options=pressed)
-    for name in ("batched", "single", "keyed", "after", "filled"):
+    write_pipeline(root, "pooled", {"left": (), "right": ()}, default=long, block_options=pressed)
+    write_pipeline(root, "single", {"only": ()}, default=long)
+    for name in ("batched", "keyed", "after", "filled"):
         write_pipeline(root, name, {"only": ()}, default=steady)
     _write_triggers(root)
 
@@ -99,8 +104,8 @@ SHARES = {
     "webhook:orders": 3,
     "webhook:stream": 8,
     "webhook:flaky": 2,
-    "webhook:pooled": 2,
-    "webhook:single": 1,
+    "webhook:pooled": 4,
+    "webhook:single": 4,
     "webhook:doomed": 1,
     "webhook:nobody": 1,
     "": 1,

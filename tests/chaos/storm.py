@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
+import shutil
+import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -62,6 +65,8 @@ class Report:
     strikes: dict[Kind, int] = field(default_factory=dict)
     drained_in: float = 0.0
     violations: list[str] = field(default_factory=list)
+    log: Path | None = None
+    """What the services said, kept only where a promise was broken."""
 
     def lines(self) -> list[str]:
         """The report as it is printed."""
@@ -69,6 +74,7 @@ class Report:
         struck = [f"  {kind}: {count}" for kind, count in sorted(self.strikes.items())]
         counted = [f"  {name}: {count}" for name, count in self.counts.items()]
         found = [f"  {violation}" for violation in self.violations] or ["  none"]
+        kept = [] if self.log is None else [f"the services' log: {self.log}"]
         drained = f"drained in {self.drained_in:.1f} s"
         return [
             head,
@@ -79,6 +85,7 @@ class Report:
             drained,
             "violations:",
             *found,
+            *kept,
         ]
 
 
@@ -97,9 +104,19 @@ async def storm(planned: StormPlan) -> Report:
         async with _scene(home) as headrace:
             fleet = Fleet(headrace.project.root, home, server_environ(home), planned.services, LEASE)
             try:
-                return await _passed(planned, headrace, fleet)
+                report = await _passed(planned, headrace, fleet)
             finally:
                 await fleet.kill_all()
+        if report.violations:
+            report.log = _kept(fleet.log)
+        return report
+
+
+def _kept(log: Path) -> Path:
+    """A copy of the services' log outside of the home, which goes."""
+    handle, name = tempfile.mkstemp(prefix="headrace-storm-", suffix=".log")
+    os.close(handle)
+    return Path(shutil.copyfile(log, name))
 
 
 async def _passed(planned: StormPlan, headrace: Headrace, fleet: Fleet) -> Report:

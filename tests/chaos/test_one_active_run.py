@@ -1,4 +1,4 @@
-"""Many writers, one trigger with one active run, services that are paused and killed: each event is in exactly one run."""
+"""Faults 1 and 16 under many writers to a trigger with one active run: each event gets into exactly one run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The short form of the storm; `python -m tests.chaos` is the long one."""
+"""Faults 1, 2, 5, 8 and 16 mixed: the short form of the storm; `python -m tests.chaos` is the long one."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from tests.chaos.strikes import plan
 async def test_nothing_is_lost_or_doubled_in_a_storm():
     report = await storm(StormPlan(seconds=8, seed=20))
     assert report.violations == [], "\n".join(report.lines())
-    assert sum(report.strikes.values()) >= 5
-    assert report.counts["events sent"] > 50
-    assert report.counts["runs"] > 50
+    assert sum(report.strikes.values()) >= 4
+    assert report.counts["events sent"] > 20
+    assert report.counts["runs"] > 20
 
 
 def test_one_seed_gives_one_storm():
