@@ -150,6 +150,21 @@ def test_a_read_pipeline_survives_json_with_its_hash(root):
     assert read_pipeline(read_project(root, {}), "p").version != pipeline.version
 
 
+def test_what_a_newer_version_pinned_beyond_what_is_known_is_let_be(root):
+    project = written(root, ONE, custom__a="@custom\ndef f(): pass\n")
+    pinned = read_pipeline(project, "p")
+    value = json.loads(json.dumps(pipeline_to_json(pinned)))
+    for place in (
+        value,
+        value["limits"],
+        value["blocks"][0],
+        value["blocks"][0]["retry"],
+        value["blocks"][0]["source"],
+    ):
+        place["of_a_later_version"] = 1
+    assert pipeline_from_json(value).blocks == pinned.blocks
+
+
 def test_the_folder_of_the_type_comes_before_the_pipelines_own(root):
     project = written(root, ONE, custom__a="typed", pipelines__p__a="beside")
     assert read_pipeline(project, "p").blocks[0].source.path == "custom/a.py"

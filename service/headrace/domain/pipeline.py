@@ -6,14 +6,16 @@ import hashlib
 import json
 from collections import deque
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from headrace.domain.errors import InvalidPipeline
 from headrace.domain.limits import NO_RUN_LIMITS, RunLimits
 from headrace.domain.retry import RetryPolicy
+
+T = TypeVar("T")
 
 
 class BlockType(StrEnum):
@@ -261,6 +263,12 @@ def _fields(value: Any) -> dict[str, Any]:
     return {each: getattr(value, each) for each in type(value).__dataclass_fields__}
 
 
+def _made(kind: type[T], value: Mapping[str, Any]) -> T:
+    """A value of those fields that this version knows: a newer one, which shares the database, may have pinned more."""
+    known = {field.name for field in fields(cast(Any, kind))}
+    return kind(**{name: item for name, item in value.items() if name in known})
+
+
 def pipeline_from_json(value: Mapping[str, Any]) -> Pipeline:
     """The pipeline that `pipeline_to_json` gave this value for."""
     return Pipeline(
@@ -271,8 +279,8 @@ def pipeline_from_json(value: Mapping[str, Any]) -> Pipeline:
         conditionals=_blocks(value["conditionals"]),
         callbacks=_blocks(value["callbacks"]),
         variables=value["variables"],
-        limits=Limits(**value["limits"]),
-        run_limits=RunLimits(**value.get("run_limits", {})),
+        limits=_made(Limits, value["limits"]),
+        run_limits=_made(RunLimits, value.get("run_limits", {})),
         isolation=Isolation(value["isolation"]),
         allow_blocks_to_fail=value["allow_blocks_to_fail"],
         timeout=value["timeout"],
@@ -292,8 +300,8 @@ def _block(value: Mapping[str, Any]) -> Block:
         name=value["name"],
         upstream=tuple(value["upstream"]),
         configuration=value["configuration"],
-        source=Source(**source) if source else None,
-        retry=RetryPolicy(**value["retry"]),
+        source=_made(Source, source) if source else None,
+        retry=_made(RetryPolicy, value["retry"]),
         timeout=value["timeout"],
         memory_limit=value["memory_limit"],
         pools=value.get("pools", {}),
