@@ -54,7 +54,7 @@ async def served(database: Database, service: UUID) -> AsyncIterator[StepWriter]
 
 async def transactions(database: Database) -> int:
     """How many transactions wrote the runs as they are now."""
-    return await database.fetchval("SELECT count(DISTINCT xmin::text) FROM headrace.run")
+    return await database.fetchval("SELECT count(DISTINCT xmin::text) FROM headrace.run_step")
 
 
 async def waiting_for_a_lock(connection) -> int:
@@ -124,7 +124,7 @@ async def test_a_step_whose_connection_was_cut_is_written_again(database: Databa
             await blocking.execute("SELECT pg_terminate_backend($1)", await waiting_for_a_lock(blocking))
         async with asyncio.timeout(10):
             assert await lone
-    assert await database.fetchval("SELECT step FROM headrace.run") == 2
+    assert await database.fetchval("SELECT step FROM headrace.run_step") == 2
 
 
 async def test_a_step_that_was_committed_without_an_answer_is_looked_up(database: Database, monkeypatch):
@@ -141,7 +141,7 @@ async def test_a_step_that_was_committed_without_an_answer_is_looked_up(database
         assert await writer.write(step(run))
         monkeypatch.setattr(writing, "record_steps", cut_after)
         assert await writer.write(step(run, 2))
-    assert await database.fetchval("SELECT step FROM headrace.run") == 2
+    assert await database.fetchval("SELECT step FROM headrace.run_step") == 2
 
 
 async def test_a_cancelled_caller_leaves_the_connection_to_the_next(database: Database):

@@ -116,6 +116,8 @@ class RunDriver:
     _looked_at: float = -math.inf
     """When it was last looked at what is ready."""
     _callbacks: set[anyio.CancelScope] = field(default_factory=set)
+    _told: tuple[str, str | None, str | None] | None = None
+    """The run's status, ending and reason as this driver recorded them last."""
     _cancel_asked: bool = False
     _is_turning: bool = False
     _scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
@@ -405,13 +407,15 @@ class RunDriver:
             block_move(self.pipeline, uuid, self.state.blocks[uuid], self.errors.get(uuid), turn.workers.get(uuid))
             for uuid in turn.changed
         )
+        told = (self.state.status, self.state.ending, run_reason(self.state, self.errors))
+        status, ending, reason = told if told != self._told else (None, None, None)
         step = RunStep(
             self.run.id,
             self.run.fence,
             self._step,
-            self.state.status,
-            self.state.ending,
-            run_reason(self.state, self.errors),
+            status,
+            ending,
+            reason,
             moves,
             tuple(turn.attempts),
             tuple(turn.outputs),
@@ -423,6 +427,7 @@ class RunDriver:
                 raise RunLost
         finally:
             preparing.cancel()
+        self._told = told
         if self.run.started_at is None:
             self.run = replace(self.run, started_at=at(self.parts.clock.now()))
         if self.state.status in RUN_TERMINAL:

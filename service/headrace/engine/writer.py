@@ -105,7 +105,7 @@ class StepWriter:
         """Answer the doubtful ones whose commit did happen; write the others again."""
         if not self._doubtful:
             return
-        taken = await taken_steps(connection, self.service, [item.step for item in self._doubtful])
+        taken = await taken_steps(connection, [item.step for item in self._doubtful])
         for item in self._doubtful:
             if item.step.run in taken:
                 _tell(item, True)

@@ -103,7 +103,8 @@ class RunStep:
     run: int
     fence: int
     step: int
-    status: str
+    status: str | None
+    """The run's own, with its `ending` and `reason`; None where these stay as they are."""
     ending: str | None
     reason: str | None
     moves: tuple[BlockMove, ...]
@@ -193,17 +194,14 @@ async def record_steps(statement: Any, service: UUID, steps: Sequence[RunStep]) 
     return {row["id"] for row in rows}
 
 
-async def taken_steps(connection: Any, service: UUID, steps: Sequence[RunStep]) -> set[int]:
+async def taken_steps(connection: Any, steps: Sequence[RunStep]) -> set[int]:
     """Ids of those runs whose step had been committed although its answer never came."""
     rows = await connection.fetch(QUERIES["steps_taken"], [step.run for step in steps], timeout=STATEMENT_SECONDS)
     found = {row["id"]: row for row in rows}
     return {
         step.run
         for step in steps
-        if step.run in found
-        and found[step.run]["fence"] == step.fence
-        and found[step.run]["step"] == step.step
-        and found[step.run]["owner"] in (service, None)
+        if step.run in found and found[step.run]["fence"] == step.fence and found[step.run]["step"] == step.step
     }
 
 

@@ -63,14 +63,21 @@ WITH free AS (
     ORDER BY r.rank, r.id
     LIMIT $3
     FOR UPDATE OF r SKIP LOCKED
+), claimed AS (
+    UPDATE headrace.run AS r
+    SET owner = $1, fence = r.fence + 1
+    FROM free
+    WHERE r.id = free.id
+    RETURNING r.*
+), held AS (
+    INSERT INTO headrace.run_step AS h (run_id, fence) SELECT id, fence FROM claimed
+    ON CONFLICT (run_id) DO UPDATE SET fence = excluded.fence
+    RETURNING h.run_id, h.step
 )
-UPDATE headrace.run AS r
-SET owner = $1, fence = r.fence + 1
-FROM free
-WHERE r.id = free.id
-RETURNING r.id, r.pipeline, r.version, r.status, r.variables, r.fence, r.step, r.ending,
-          r.cancel_requested_at IS NOT NULL AS cancel_requested, r.execution_date, r.started_at, r.created_at,
-          r.gates IS NOT NULL AS gated;
+SELECT c.id, c.pipeline, c.version, c.status, c.variables, c.fence, held.step, c.ending,
+       c.cancel_requested_at IS NOT NULL AS cancel_requested, c.execution_date, c.started_at, c.created_at,
+       c.gates IS NOT NULL AS gated
+FROM claimed AS c JOIN held ON held.run_id = c.id;
 
 -- name: block_states
 -- Where each block of a run stands, in the pipeline's order.
@@ -82,22 +89,26 @@ FROM headrace.block_run WHERE run_id = $1 ORDER BY position;
 SELECT definition FROM headrace.pipeline_version WHERE hash = $1;
 
 -- name: record_steps
--- The next step of each of several runs, each only where its service still holds it: moves of blocks, ended attempts,
--- outputs and the run's own state commit together. Gives back the runs whose step was taken.
+-- The next step of each of several runs, each only while its token counts: moves of blocks, ended attempts, outputs and
+-- (where a step has a status) the run's own state commit together. Gives back the runs whose step was taken.
 WITH step AS (
     SELECT * FROM unnest($2::headrace.recorded_step[])
 ), held AS (
+    UPDATE headrace.run_step AS h
+    SET step = s.step
+    FROM step AS s
+    WHERE h.run_id = s.run_id AND h.fence = s.fence AND h.step = s.step - 1
+    RETURNING h.run_id AS id
+), turned AS (
     UPDATE headrace.run AS r
-    SET step = s.step,
-        status = s.status,
+    SET status = s.status,
         ending = COALESCE(s.ending, r.ending),
         reason = s.reason,
         started_at = COALESCE(r.started_at, now()),
         finished_at = CASE WHEN s.status IN ('completed', 'failed', 'cancelled') THEN now() END,
         owner = CASE WHEN s.status IN ('completed', 'failed', 'cancelled') THEN NULL ELSE r.owner END
     FROM step AS s
-    WHERE r.id = s.run_id AND r.fence = s.fence AND r.owner = $1 AND r.step = s.step - 1
-    RETURNING r.id
+    WHERE s.status IS NOT NULL AND r.id = s.run_id AND r.id IN (SELECT id FROM held)
 ), moved AS (
     UPDATE headrace.block_run AS b
     SET status = m.status,
@@ -133,7 +144,7 @@ SELECT id FROM held;
 
 -- name: steps_taken
 -- Where runs stand, to learn whether a step whose answer was lost had been committed.
-SELECT id, fence, step, owner FROM headrace.run WHERE id = ANY ($1::bigint[]);
+SELECT run_id AS id, fence, step FROM headrace.run_step WHERE run_id = ANY ($1::bigint[]);
 
 -- name: renew_lease
 -- Prolong a service's lease, or make it where it is new or was forgotten; the database's time.
@@ -155,12 +166,15 @@ WHERE s.lease_until < now() - interval '1 hour'
 
 -- name: fail_run
 -- End a run that cannot be driven on, with the reason told; only while its service still holds it.
-WITH held AS (
-    UPDATE headrace.run
-    SET status = 'failed', ending = COALESCE(ending, 'failed'), reason = $4, owner = NULL, step = step + 1,
-        started_at = COALESCE(started_at, now()), finished_at = now()
-    WHERE id = $1 AND fence = $2 AND owner = $3 AND status IN ('initial', 'running')
-    RETURNING id
+WITH stepped AS (
+    UPDATE headrace.run_step SET step = step + 1 WHERE run_id = $1 AND fence = $2 RETURNING run_id
+), held AS (
+    UPDATE headrace.run AS r
+    SET status = 'failed', ending = COALESCE(r.ending, 'failed'), reason = $4, owner = NULL,
+        started_at = COALESCE(r.started_at, now()), finished_at = now()
+    FROM stepped
+    WHERE r.id = stepped.run_id AND r.fence = $2 AND r.owner = $3 AND r.status IN ('initial', 'running')
+    RETURNING r.id
 ), lost AS (
     INSERT INTO headrace.attempt (run_id, block, number, outcome, error, worker_pid, service, fence, started_at)
     SELECT b.run_id, b.block, b.attempt, 'lost', b.error, b.worker_pid, $3, $2, b.started_at
@@ -198,7 +212,7 @@ FROM headrace.run AS r WHERE r.id = $1;
 
 -- name: run
 -- One run, and whether a live service drives it.
-SELECT r.*, p.path AS project_path,
+SELECT r.*, p.path AS project_path, COALESCE((SELECT h.step FROM headrace.run_step AS h WHERE h.run_id = r.id), 0) AS step,
        EXISTS (SELECT FROM headrace.service AS s WHERE s.id = r.owner AND s.lease_until > now()) AS driven
 FROM headrace.run AS r JOIN headrace.project AS p ON p.id = r.project_id WHERE r.id = $1;
 
