@@ -20,6 +20,7 @@ from headrace.api.own_token import OwnToken, own_token, recorded_token, token_fi
 from headrace.api.served import ApiSettings, Served
 from headrace.domain.errors import HeadraceError
 from headrace.domain.retention import ProjectRetention
+from headrace.driving import start_engine
 from headrace.engine.answering import RunAnswers
 from headrace.engine.clock import SystemClock
 from headrace.engine.engine import Engine, EngineSettings
@@ -27,7 +28,7 @@ from headrace.engine.look_workers import LookWorkers
 from headrace.engine.retention import Retainer
 from headrace.project.following import FollowedProject
 from headrace.project.reading import read_project
-from headrace.service import Headrace, start_engine
+from headrace.service import Headrace
 from headrace.store.database import URL_SETTING, Database, open_database
 from headrace.store.embedded import HOME_SETTING
 from headrace.store.errors import DATABASE_AWAY, DatabaseBusy, DatabaseUnavailable, MigrationFailed

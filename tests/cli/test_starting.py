@@ -9,7 +9,7 @@ from importlib.metadata import version
 import pytest
 
 HEAVY = ("aiohttp", "asyncpg", "jinja2", "pandas", "pyarrow", "pydantic", "rich.console", "sqlglot", "yaml", "asyncio")
-NOT_TO_LOOK = ("aiohttp", "pandas", "pyarrow", "sqlglot")
+NOT_TO_LOOK = ("aiohttp", "headrace.engine.engine", "pandas", "pyarrow", "pydantic", "sqlglot")
 
 
 def loaded_by(module: str) -> set[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from time import monotonic
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
 
@@ -13,20 +13,21 @@ from headrace.domain.errors import HeadraceError
 from headrace.domain.pipeline import Pipeline
 from headrace.domain.statuses import RUN_TERMINAL, RunStatus
 from headrace.engine.creating import RunCreation
-from headrace.engine.engine import Engine
 from headrace.engine.news import RunNews
 from headrace.engine.observing import Observer
 from headrace.engine.reading import known_block, lines_after, output_parts, run_row, summaries, view_run
 from headrace.engine.tables import written_tables
-from headrace.engine.testing import run_tests
 from headrace.engine.views import LogLineView, OutputView, RunSummary, RunView, TableView, TestReport
 from headrace.engine.waiting import why
-from headrace.engine.workers import WorkerPool
 from headrace.project.following import FollowedProject
 from headrace.project.reading import Project
 from headrace.store.database import Database
 from headrace.store.errors import DATABASE_AWAY
 from headrace.store.queries import QUERIES
+
+if TYPE_CHECKING:  # an engine is only loaded by those who drive
+    from headrace.engine.engine import Engine
+    from headrace.engine.workers import WorkerPool
 
 LOOK_SECONDS = 0.25
 """How often a run is looked at that another service may be driving."""
@@ -237,6 +238,8 @@ class Headrace:
         """Run each block's tests on its newest stored outputs."""
         if self.engine is None or self.pool is None:
             raise RuntimeError("tests run in workers: open Headrace with drive=True")
+        from headrace.engine.testing import run_tests
+
         return await run_tests(
             self.database,
             self.pool,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack, suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
 from typing import Any
 
 import anyio
@@ -13,7 +13,7 @@ from headrace.engine.creating import require_block
 from headrace.engine.headrace import AlreadyEnded
 from headrace.engine.views import RunView
 from headrace.project.reading import read_pipeline, read_project
-from headrace.service import Headrace, driving, open_headrace
+from headrace.service import Headrace, open_headrace
 from headrace.terminal.displays import ChangeLines, Display, LiveTree, Silence
 from headrace.terminal.errors import ExitCode
 from headrace.terminal.interrupting import Interruptions
@@ -53,7 +53,7 @@ async def _driven(screen: Screen, create: Callable[[Headrace], Awaitable[int]]) 
             headrace = await stack.enter_async_context(open_headrace(screen.project, drive=False))
             with following.interruptions.remembered():
                 following.run = await create(headrace)
-                await stack.enter_async_context(driving(headrace))
+                await stack.enter_async_context(_engine_at_work(headrace))
             return await following.end_of(headrace, following.run)
 
 
@@ -67,8 +67,15 @@ async def resume_runs(screen: Screen) -> ExitCode:
                 screen.out.say("Every run has ended.")
             if not runs:
                 return ExitCode.COMPLETED
-            async with driving(headrace):
+            async with _engine_at_work(headrace):
                 return max([await following.end_of(headrace, run, is_ours=False) for run in runs])
+
+
+def _engine_at_work(headrace: Headrace, *, spares: int = 2) -> AbstractAsyncContextManager[None]:
+    """Drive runs here; the engine is loaded only now, when it is known that there is something to drive."""
+    from headrace.driving import driving
+
+    return driving(headrace, spares=spares)
 
 
 class Following:
@@ -169,7 +176,7 @@ async def _ended_elsewhere(headrace: Headrace, run: int, display: Display) -> Ru
 
 
 async def _ended_here(headrace: Headrace, run: int, display: Display) -> RunView:
-    async with driving(headrace, spares=0):
+    async with _engine_at_work(headrace, spares=0):
         return await _watched(headrace, run, display)
 
 
