@@ -120,7 +120,6 @@ WRONG = {
     "run . flour --var rows": "--var: 'rows' is not K=V",
     "run /nowhere flour": "error[no-project]: /nowhere is not a project",
     "retry 999": "error[unknown-run]",
-    "cancel 999": "error[unknown-run]",
     "run": "Missing argument 'PROJECT'",
 }
 
