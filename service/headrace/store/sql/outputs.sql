@@ -36,4 +36,7 @@ WITH orphan AS (
       AND NOT EXISTS (SELECT FROM headrace.run AS r WHERE r.id = b.run_id AND r.status IN ('initial', 'running'))
     LIMIT $2
 )
-DELETE FROM headrace.blob AS b USING orphan WHERE b.id = orphan.id RETURNING b.id;
+-- The age is asked for again: another run may have taken the content for its own since.
+DELETE FROM headrace.blob AS b USING orphan
+WHERE b.id = orphan.id AND b.created_at < now() - $1::float8 * interval '1 second'
+RETURNING b.id;
