@@ -11,6 +11,8 @@ from headrace.blocks.sensors.clients import client
 from headrace.blocks.sensors.messages import payload_of
 
 _POLL_MILLISECONDS = 1000
+_SESSION_MILLISECONDS = 6000
+"""How long the group waits for a consumer that was killed before the next one reads: what brokers allow at least."""
 
 
 async def kafka_topic(
@@ -36,6 +38,8 @@ async def kafka_topic(
         enable_auto_commit=False,
         auto_offset_reset="earliest" if start == "first" else "latest",
         client_id="headrace",
+        session_timeout_ms=_SESSION_MILLISECONDS,
+        heartbeat_interval_ms=_SESSION_MILLISECONDS // 3,
         **(security or {}),
     )
     places: dict[str, int] = dict(cursor) if isinstance(cursor, Mapping) else {}
