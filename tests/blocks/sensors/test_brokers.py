@@ -14,8 +14,6 @@ from tests.support.projects import write_pipeline, write_project
 from tests.support.sensors import sensor, sensor_service, write_sensor
 from tests.support.triggers import write_triggers
 
-pytestmark = pytest.mark.may_skip
-
 KILLED_TWICE = """
 import os, pathlib
 from headrace import sensor
