@@ -18,7 +18,7 @@ from headrace.blocks.asking import ask
 from headrace.worker import failures, looking
 from headrace.worker.binding import Binding
 from headrace.worker.codec import decode_output, encode_output, is_faithful_as_is
-from headrace.worker.protocol import Call, CodeRef, Mode, Outcome, Output, Result
+from headrace.worker.protocol import Call, Codec, CodeRef, Mode, Outcome, Output, Result
 
 _log = logging.getLogger("headrace.block")
 _PAGE = resource.getpagesize()
@@ -144,8 +144,13 @@ def _tested(functions: Any, returned: Sequence[Any], kwargs: Mapping[str, Any], 
     if not calling.has_tests(functions):
         return result
     pairs = zip(returned, result.outputs, strict=True)
-    outputs = [value if is_faithful_as_is(value) else decode_output(stored) for value, stored in pairs]
+    outputs = [value if _reads_back_equal(value, stored) else decode_output(stored) for value, stored in pairs]
     return _with_tests(result, calling.run_tests(functions, outputs, kwargs))
+
+
+def _reads_back_equal(value: Any, stored: Output) -> bool:
+    """Arrow was chosen because it gives just this value back: to read a large frame again would only take time."""
+    return stored.codec is Codec.ARROW or is_faithful_as_is(value)
 
 
 def _with_tests(result: Result, report: Any) -> Result:
