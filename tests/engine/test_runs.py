@@ -261,17 +261,23 @@ async def test_a_sensor_cancelled_between_two_looks_leaves_its_attempt_in_the_re
         assert row["started_at"] < row["finished_at"]
 
 
-async def test_workers_of_single_attempts_are_not_kept_waiting_for_blocks_that_cannot_use_them(root, database_url):
-    source = "import time\n@custom\ndef body(*args):\n    time.sleep(0.4)\n"
-    write_pipeline(root, "alone", {f"b{n}": () for n in range(4)}, default=source, options={"isolation": "block"})
+async def test_workers_of_single_attempts_are_not_kept_waiting_for_blocks_that_cannot_use_them(
+    root, database_url, tmp_path
+):
+    # Each block waits for the one beside it: were a worker kept from the one that could use it, they would wait for ever.
+    source = (
+        "import os, time\n@custom\ndef body(*args):\n"
+        "    for number in range(4):\n"
+        f"        try:\n            open({str(tmp_path)!r} + f'/in-{{number}}', 'x').close()\n            break\n"
+        "        except FileExistsError:\n            continue\n"
+        f"    while not os.path.exists({str(tmp_path)!r} + f'/in-{{number ^ 1}}'):\n        time.sleep(0.005)\n"
+    )
+    options = {"isolation": "block", "timeout": 60}
+    write_pipeline(root, "alone", {f"b{n}": () for n in range(4)}, default=source, options=options)
     async with opened(root, database_url) as headrace:
         headrace.pool._limit = 2
         view = await run(headrace, "alone")
-    together = [
-        sum(one.started_at < other.finished_at and other.started_at < one.finished_at for other in view.blocks) - 1
-        for one in view.blocks
-    ]
-    assert min(together) >= 1, "no block ran alone while another waited"
+    assert view.status == "completed", view.reason
 
 
 async def test_a_retry_keeps_what_was_completed_and_runs_the_rest_from_the_pinned_source(root, database_url, tmp_path):
