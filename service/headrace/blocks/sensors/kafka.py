@@ -11,8 +11,6 @@ from headrace.blocks.sensors.clients import client
 from headrace.blocks.sensors.messages import payload_of
 
 _POLL_MILLISECONDS = 1000
-_SESSION_MILLISECONDS = 6000
-"""How long the group waits for a consumer that was killed before the next one reads: what brokers allow at least."""
 
 
 async def kafka_topic(
@@ -38,15 +36,13 @@ async def kafka_topic(
         enable_auto_commit=False,
         auto_offset_reset="earliest" if start == "first" else "latest",
         client_id="headrace",
-        session_timeout_ms=_SESSION_MILLISECONDS,
-        heartbeat_interval_ms=_SESSION_MILLISECONDS // 3,
         **(security or {}),
     )
     places: dict[str, int] = dict(cursor) if isinstance(cursor, Mapping) else {}
     await consumer.start()
     try:
-        consumer.subscribe([topic], listener=_seeker(aiokafka, consumer, places))
         while True:
+            _assign(aiokafka, consumer, topic, places)
             fetched = await consumer.getmany(timeout_ms=_POLL_MILLISECONDS, max_records=batch)
             records = [record for found in fetched.values() for record in found]
             moved = await _moved(consumer, places)
@@ -66,19 +62,18 @@ async def _moved(consumer: Any, places: Mapping[str, int]) -> dict[str, int]:
     return {partition: offset for partition, offset in now.items() if places.get(partition) != offset}
 
 
-def _seeker(aiokafka: Any, consumer: Any, places: Mapping[str, int]) -> Any:
-    class Seeker(aiokafka.ConsumerRebalanceListener):  # type: ignore[misc]
-        """Goes on where the cursor left off, whenever partitions are given to us."""
+def _assign(aiokafka: Any, consumer: Any, topic: str, places: Mapping[str, int]) -> None:
+    """Take every partition that is known by now, where the cursor left off.
 
-        async def on_partitions_revoked(self, revoked: Any) -> None:
-            """Nothing is in hand: what was fetched is delivered before the next fetch."""
-
-        async def on_partitions_assigned(self, assigned: Any) -> None:
-            for place in assigned:
-                if str(place.partition) in places:
-                    consumer.seek(place, places[str(place.partition)])
-
-    return Seeker()
+    No member of a group: one service holds the sensor, and the next one need not wait until a group misses the dead.
+    """
+    known = {aiokafka.TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic) or {0}}
+    if known == consumer.assignment():
+        return
+    consumer.assign(known)
+    for place in known:
+        if str(place.partition) in places:
+            consumer.seek(place, places[str(place.partition)])
 
 
 def _event(record: Any) -> Event:
