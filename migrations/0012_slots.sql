@@ -1,5 +1,5 @@
 -- Pools of named slots for blocks. A slot is a row of a block that waits for it or holds it; it counts only while its run
--- is held under the fencing token that it was asked with, by a service with a live lease.
+-- is driven under the fencing token that it was asked with.
 
 CREATE TABLE headrace.pool (
     project_id bigint NOT NULL REFERENCES headrace.project (id),

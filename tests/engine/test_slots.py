@@ -118,3 +118,36 @@ async def test_a_killed_holders_slot_is_free_again_once_its_lease_is_over(
     async with open_headrace(tmp_path, environ=environ) as headrace:
         last = await headrace.create_run("p")
         assert (await headrace.finished(last)).status == "completed"
+
+
+async def test_a_paused_holder_is_fenced_off_before_its_slot_goes_to_another(
+    database: Database, database_url: str, tmp_path: Path
+) -> None:
+    project(tmp_path, {"db": 1})
+    write_pipeline(tmp_path, "p", {"only": []}, {"only": WAIT}, block_options={"only": {"pool": "db"}})
+    environ = {"HEADRACE_DATABASE_URL": database_url}
+    async with open_headrace(tmp_path, environ=environ, drive=False) as headrace:
+        first = await headrace.create_run("p")
+        holder = await start_service(tmp_path, database_url, lease=1.0)
+        try:
+            async with asyncio.timeout(20):
+                while await database.fetchval("SELECT count(*) FROM headrace.block_run WHERE status = 'running'") != 1:
+                    await asyncio.sleep(0.01)
+            fence = await database.fetchval("SELECT fence FROM headrace.run_step WHERE run_id = $1", first)
+            holder.pause()
+            async with open_headrace(tmp_path, environ=environ) as other:
+                second = await other.create_run("p")
+                async for view in other.changes(second):
+                    if view.blocks[0].status == "running":
+                        break
+                assert await database.fetchval("SELECT fence FROM headrace.run_step WHERE run_id = $1", first) > fence
+                holder.go_on()
+                (tmp_path / "go").touch()
+                assert (await other.finished(second)).status == "completed"
+        finally:
+            await holder.kill()
+    async with open_headrace(tmp_path, environ=environ, claim_all=True) as headrace:
+        view = await headrace.finished(first)
+    assert view.status == "completed"
+    numbers = await database.fetch("SELECT number, outcome FROM headrace.attempt WHERE run_id = $1 ORDER BY 1", first)
+    assert [(row["number"], row["outcome"]) for row in numbers] == [(1, "lost"), (2, "completed")]

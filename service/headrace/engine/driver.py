@@ -239,8 +239,15 @@ class RunDriver:
             raise
         for attempt in started:
             self.attempts.start(attempt)
+        self._release_slots(turn.ended)
         self._carry_out(turn.commands)
         return self.state.status not in RUN_TERMINAL
+
+    def _release_slots(self, ended: Sequence[str]) -> None:
+        """Give slots back once it is recorded that their blocks have ended; one that started again keeps its own."""
+        for block in ended:
+            if self.state.blocks[block].status is not BlockStatus.RUNNING:
+                self.parts.slots.release(self.run.id, block)
 
     def _take_in(self, turn: _Turn) -> None:
         facts, self._facts = self._facts, []
@@ -256,7 +263,7 @@ class RunDriver:
     def _take_in_ending(self, turn: _Turn, ending: Ending) -> None:
         attempt = self.state.blocks[ending.block].attempt
         self.parts.pool.release(ending.worker)
-        self.parts.slots.release(self.run.id, ending.block)
+        turn.ended.append(ending.block)
         outcome = self._outcome(ending)
         fact = Ended(ending.block, attempt, outcome, self.parts.clock.now(), self.parts.random.random(), ending.wait)
         if ending.error is not None:
@@ -478,6 +485,8 @@ class _Turn:
     """What one step of a run gathers before it is recorded."""
 
     changed: dict[str, None] = field(default_factory=dict)
+    ended: list[str] = field(default_factory=list)
+    """Blocks whose attempt is over."""
     commands: list[Command] = field(default_factory=list)
     attempts: list[EndedAttempt] = field(default_factory=list)
     outputs: list[NewOutput] = field(default_factory=list)

@@ -1,7 +1,7 @@
 """Gets the slots that blocks of this service's runs need, and gives them back.
 
 Slots are rows that are counted in the transaction that grants. One whose service died counts no more once its lease is
-over: no slot can leak.
+over and its run was fenced off: no slot can leak, and none is held by two.
 """
 
 from __future__ import annotations

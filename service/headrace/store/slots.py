@@ -57,7 +57,11 @@ async def lock_slots(connection: Any, project: int) -> None:
 
 
 async def drop_dead_slots(connection: Any, project: int) -> None:
-    """Forget slots whose run ended or was taken by another service."""
+    """Forget slots whose run ended, was taken by another service, or is driven by nobody with a live lease.
+
+    The last are fenced off first: a service that was only paused finds its writes refused.
+    """
+    await connection.execute(QUERIES["fence_off_dead_holders"], project, timeout=STATEMENT_SECONDS)
     await connection.execute(QUERIES["drop_dead_slots"], project, timeout=STATEMENT_SECONDS)
 
 

@@ -18,12 +18,28 @@ WHERE s.fence < excluded.fence;
 -- Let nobody else grant slots of a project until the transaction ends.
 SELECT pg_advisory_xact_lock(hashtextextended('headrace slots', $1::bigint));
 
+-- name: fence_off_dead_holders
+-- Runs that hold slots while nobody with a live lease drives them get a new fencing token, so that whoever drove them can
+-- record nothing more: only then are their slots free. Some service takes such a run up later.
+WITH dead AS (
+    SELECT r.id FROM headrace.run AS r
+    WHERE r.status = 'running'
+      AND EXISTS (SELECT FROM headrace.slot AS s
+                  WHERE s.project_id = $1 AND s.run_id = r.id AND s.fence = r.fence AND s.granted_at IS NOT NULL)
+      AND NOT EXISTS (SELECT FROM headrace.service AS v WHERE v.id = r.owner AND v.lease_until > now())
+    ORDER BY r.id FOR UPDATE OF r SKIP LOCKED
+), fenced AS (
+    UPDATE headrace.run AS r SET owner = NULL, fence = r.fence + 1 FROM dead WHERE r.id = dead.id
+    RETURNING r.id, r.fence
+)
+UPDATE headrace.run_step AS h SET fence = fenced.fence FROM fenced WHERE h.run_id = fenced.id;
+
 -- name: drop_dead_slots
--- Forget slots of runs that ended, or that nobody with a live lease holds under the token they were asked with.
+-- Forget slots of runs that ended, or that are driven under another token than they were asked with.
 DELETE FROM headrace.slot AS s
 WHERE s.project_id = $1 AND NOT EXISTS (
-    SELECT FROM headrace.run AS r JOIN headrace.service AS v ON v.id = r.owner
-    WHERE r.id = s.run_id AND r.fence = s.fence AND r.status IN ('initial', 'running') AND v.lease_until > now());
+    SELECT FROM headrace.run AS r
+    WHERE r.id = s.run_id AND r.fence = s.fence AND r.status IN ('initial', 'running'));
 
 -- name: slots_of_project
 -- Every slot of a project, held or waited for, in the order in which they are granted.
