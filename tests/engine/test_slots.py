@@ -11,6 +11,7 @@ import yaml
 from headrace.engine.engine import EngineSettings
 from headrace.service import open_headrace
 from headrace.store.database import Database
+from headrace.store.slots import Ask, ask_for_slots, release_slots, slots_of_runs
 
 from tests.support.projects import write_pipeline, write_project
 from tests.support.services import start_service
@@ -151,3 +152,17 @@ async def test_a_paused_holder_is_fenced_off_before_its_slot_goes_to_another(
     assert view.status == "completed"
     numbers = await database.fetch("SELECT number, outcome FROM headrace.attempt WHERE run_id = $1 ORDER BY 1", first)
     assert [(row["number"], row["outcome"]) for row in numbers] == [(1, "lost"), (2, "completed")]
+
+
+async def test_whoever_lost_a_run_cannot_give_back_what_its_new_driver_holds(database: Database) -> None:
+    project = await database.fetchval("INSERT INTO headrace.project (path, name) VALUES ('/p', 'p') RETURNING id")
+    await database.execute("INSERT INTO headrace.pipeline_version (hash, pipeline, definition) VALUES ('h', 'p', '{}')")
+    run = await database.fetchval(
+        "INSERT INTO headrace.run (project_id, pipeline, version) VALUES ($1, 'p', 'h') RETURNING id", project
+    )
+    await ask_for_slots(database, [Ask((run, "b"), 1, {"db": 1})])
+    await ask_for_slots(database, [Ask((run, "b"), 2, {"db": 1})])
+    await release_slots(database, {(run, "b"): 1})
+    assert await slots_of_runs(database, [run]) == {(run, "b"): False}
+    await release_slots(database, {(run, "b"): 2})
+    assert await slots_of_runs(database, [run]) == {}

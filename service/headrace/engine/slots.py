@@ -51,9 +51,10 @@ class SlotKeeper:
     look_seconds: float = 0.5
     """How often it is asked whether another service gave slots back."""
     _waiting: dict[Holder, _Waiting] = field(default_factory=dict)
-    _held: set[Holder] = field(default_factory=set)
+    _held: dict[Holder, int] = field(default_factory=dict)
+    """Blocks that hold their slots, to the fencing token under which they do."""
     _asks: dict[Holder, Ask] = field(default_factory=dict)
-    _releases: dict[Holder, None] = field(default_factory=dict)
+    _releases: dict[Holder, int] = field(default_factory=dict)
     _woken: asyncio.Event = field(default_factory=asyncio.Event)
 
     def holds(self, run: int, block: str) -> bool:
@@ -72,11 +73,12 @@ class SlotKeeper:
     def release(self, run: int, block: str) -> None:
         """Give a block's slots back, or stop waiting for them."""
         holder = (run, block)
-        if self._waiting.pop(holder, None) is None and holder not in self._held:
+        waiting = self._waiting.pop(holder, None)
+        fence = self._held.pop(holder, None) if waiting is None else waiting.ask.fence
+        if fence is None:
             return
-        self._held.discard(holder)
         self._asks.pop(holder, None)
-        self._releases[holder] = None
+        self._releases[holder] = fence
         self._woken.set()
 
     def forget(self, run: int) -> None:
@@ -109,10 +111,11 @@ class SlotKeeper:
             await self._woken.wait()
 
     async def _look(self) -> None:
-        if releases := list(self._releases):
+        if releases := dict(self._releases):
             await release_slots(self.database, releases)
-            for holder in releases:
-                del self._releases[holder]
+            for holder, fence in releases.items():
+                if self._releases.get(holder) == fence:
+                    del self._releases[holder]
         if asks := list(self._asks.values()):
             await ask_for_slots(self.database, asks)
             for ask in asks:
@@ -136,9 +139,11 @@ class SlotKeeper:
         """Tell those that have got their slots; whoever's request is gone asks again."""
         found = await slots_of_runs(self.database, sorted({run for run, _ in self._waiting}))
         for holder, waiting in list(self._waiting.items()):
+            if holder in self._releases:
+                continue  # what it held before is still to be given back
             if found.get(holder):
                 del self._waiting[holder]
-                self._held.add(holder)
+                self._held[holder] = waiting.ask.fence
                 waiting.granted()
             elif holder not in found:
                 self._asks[holder] = waiting.ask

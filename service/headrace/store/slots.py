@@ -95,9 +95,9 @@ async def slots_of_runs(database: Database, runs: Sequence[int]) -> dict[Holder,
     return {(row["run_id"], row["block"]): row["granted"] for row in rows}
 
 
-async def release_slots(database: Database, holders: Sequence[Holder]) -> None:
-    """Give slots back, or stop waiting for them."""
-    await database.execute(QUERIES["release_slots"], *_columns(holders))
+async def release_slots(database: Database, holders: Mapping[Holder, int]) -> None:
+    """Give slots back that were asked for under a fencing token, or stop waiting for them."""
+    await database.execute(QUERIES["release_slots"], *_columns(list(holders)), list(holders.values()))
 
 
 async def slots_in_the_way(database: Database, run: int, block: str) -> list[SlotWait]:

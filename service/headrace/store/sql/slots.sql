@@ -63,10 +63,10 @@ WHERE s.run_id = ANY ($1::bigint[])
 GROUP BY s.run_id, s.block;
 
 -- name: release_slots
--- Slots that nobody needs any more.
+-- Slots that nobody needs any more; those that another service asked for under a newer token are its own.
 DELETE FROM headrace.slot AS s
-USING unnest($1::bigint[], $2::text[]) AS g (run_id, block)
-WHERE s.run_id = g.run_id AND s.block = g.block;
+USING unnest($1::bigint[], $2::text[], $3::bigint[]) AS g (run_id, block, fence)
+WHERE s.run_id = g.run_id AND s.block = g.block AND s.fence <= g.fence;
 
 -- name: slots_in_the_way
 -- For a block that waits: each pool that it waits for, its size, who holds it and how many wait before it.
