@@ -20,12 +20,17 @@ MOST_AT_ONCE = 200
 MOST_ROUNDS = 5
 
 
-async def admit_runs(database: Database, project: int, only: Sequence[int] | None = None) -> None:
-    """Admit what may start now, of the runs in `only` where those are given. Cheap where no run has gates."""
+async def admit_runs(database: Database, project: int, only: Sequence[int] | None = None) -> bool:
+    """Admit what may start now, of the runs in `only` where those are given; whether any was admitted.
+
+    Cheap where no run has gates.
+    """
+    admitted = False
     for _ in range(MOST_ROUNDS):
         if not await some_run_waits(database, project, only):
-            return
-        await _admit_some(database, project, only)
+            break
+        admitted |= await _admit_some(database, project, only)
+    return admitted
 
 
 async def sweep_gates(database: Database, project: int) -> None:
@@ -37,7 +42,7 @@ async def sweep_gates(database: Database, project: int) -> None:
         await unpark_runs(connection, project)
 
 
-async def _admit_some(database: Database, project: int, only: Sequence[int] | None) -> None:
+async def _admit_some(database: Database, project: int, only: Sequence[int] | None) -> bool:
     async with database.transaction() as connection:
         await lock_admissions(connection, project)
         candidates = await runs_to_admit(connection, project, only, MOST_AT_ONCE)
@@ -47,3 +52,4 @@ async def _admit_some(database: Database, project: int, only: Sequence[int] | No
         if decided.parked:
             # One that went on to wait at another gate left room at its first one for those behind it.
             await unpark_runs(connection, project)
+    return bool(decided.admitted)

@@ -204,11 +204,12 @@ class Engine:
         if room <= 0 or self.only == set() or not self.lease.held.is_set() or self._parts.draining.is_set():
             return
         only = None if self.only is None else sorted(self.only)
-        await admit_runs(self.database, self.project_id, only)
         driven = sorted(self._claimed)
         for run in await claim_runs(self.database, self.id, self.project_id, limit=room, only=only, driven=driven):
             self._claimed.add(run.id)
             tasks.start_soon(self._drive, run)
+        if await admit_runs(self.database, self.project_id, only):
+            self.wake()
 
     def _lose_all(self) -> None:
         """Without a lease every run may be another service's by now: stop them all."""
