@@ -39,10 +39,12 @@ async def kafka_topic(
         **(security or {}),
     )
     places: dict[str, int] = dict(cursor) if isinstance(cursor, Mapping) else {}
+    told: dict[str, int] = {}
     await consumer.start()
     try:
         while True:
             _assign(aiokafka, consumer, topic, places)
+            await _tell(aiokafka, consumer, topic, places, told)
             fetched = await consumer.getmany(timeout_ms=_POLL_MILLISECONDS, max_records=batch)
             records = [record for found in fetched.values() for record in found]
             moved = await _moved(consumer, places)
@@ -50,10 +52,16 @@ async def kafka_topic(
                 continue
             places.update(moved)
             yield [_event(record) for record in records], dict(places)
-            await consumer.commit({place: moved[str(place.partition)] for place in consumer.assignment()
-                                   if str(place.partition) in moved})  # fmt: skip
     finally:
         await consumer.stop()
+
+
+async def _tell(aiokafka: Any, consumer: Any, topic: str, places: Mapping[str, int], told: dict[str, int]) -> None:
+    """Commit to the broker what the cursor has, also what a killed one before us did not come to commit."""
+    news = {number: offset for number, offset in places.items() if told.get(number) != offset}
+    if news:
+        await consumer.commit({aiokafka.TopicPartition(topic, int(number)): offset for number, offset in news.items()})
+        told.update(news)
 
 
 async def _moved(consumer: Any, places: Mapping[str, int]) -> dict[str, int]:
@@ -67,7 +75,8 @@ def _assign(aiokafka: Any, consumer: Any, topic: str, places: Mapping[str, int])
 
     No member of a group: one service holds the sensor, and the next one need not wait until a group misses the dead.
     """
-    known = {aiokafka.TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic) or {0}}
+    numbers = {0, *map(int, places), *(consumer.partitions_for_topic(topic) or ())}
+    known = {aiokafka.TopicPartition(topic, number) for number in numbers}
     if known == consumer.assignment():
         return
     consumer.assign(known)
