@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from headrace.store.database import Database
 
-from tests.support.brokers import BROKERS, ORDERS, Broker
+from tests.support.brokers import BROKERS, ORDERS, Broker, KafkaTopic
 from tests.support.projects import write_pipeline, write_project
 from tests.support.sensors import sensor, sensor_service, write_sensor
 from tests.support.triggers import write_triggers
@@ -65,9 +65,11 @@ async def test_messages_are_events_once_and_acknowledged(broker: Broker, databas
         await broker.publish(ORDERS[4:])
         payloads = await service.until_events("messages", len(ORDERS))
         view = await service.view("messages")
-        await until_acknowledged(broker)
+        if isinstance(broker, KafkaTopic):  # its offsets are told to the broker a moment later, while it is read
+            await until_acknowledged(broker)
     assert sorted(payloads, key=lambda payload: payload["order"]) == ORDERS
     assert (view.failures, view.error) == (0, None)
+    await until_acknowledged(broker)
 
 
 async def test_kill_9_before_and_after_the_commit_loses_nothing_and_repeats_nothing(
@@ -81,13 +83,15 @@ async def test_kill_9_before_and_after_the_commit_loses_nothing_and_repeats_noth
         await broker.publish([{"order": 100}])
         payloads = await service.until_events("messages", len(ORDERS) + 1)
         view = await service.view("messages")
-        await until_acknowledged(broker)
+        if isinstance(broker, KafkaTopic):  # its offsets are told to the broker a moment later, while it is read
+            await until_acknowledged(broker)
     assert (root / "deaths").read_text() == "xx"
     assert view.error is not None
     assert view.error["kind"] == "died"
     assert sorted(payload["order"] for payload in payloads) == [*range(1, len(ORDERS) + 1), 100]
     runs = await database.fetchval("SELECT count(*) FROM headrace.run")
     assert runs == len(ORDERS) + 1
+    await until_acknowledged(broker)
 
 
 async def test_what_comes_while_nobody_looks_is_not_lost(broker: Broker, database: Database, root: Path) -> None:
