@@ -353,18 +353,6 @@ async def test_a_body_that_trickles_in_is_given_up_while_others_are_served(api: 
     assert (await api.get("/api/v1/events"))["items"][0]["source"] == "webhook:quick"
 
 
-async def test_a_head_that_never_ends_is_closed(api: Api, monkeypatch: pytest.MonkeyPatch):
-    from headrace.api import listening
-    from headrace.api.app import build_app
-
-    monkeypatch.setattr(listening, "HEAD_SECONDS", 0.3)
-    async with listening.listening(build_app(api.served, None), "127.0.0.1", 0) as url:
-        line = await Line.to(url)
-        await line.send(b"POST /hooks/x HTTP/1.1\r\nHost: x\r\n")
-        assert await line.status(within=5) == 0
-        line.close()
-
-
 async def test_a_sender_beyond_its_rate_is_told_when_to_come_again(api: Api):
     await listen(api, hook("calm", rate={"per_second": 0.5, "burst": 3}), hook("other"))
     answers = [await send(api, "calm") for _ in range(5)]

@@ -27,6 +27,7 @@ from headrace.api import (
 )
 from headrace.api.endpoints import endpoint
 from headrace.api.figures import Figures
+from headrace.api.headers import add_headers
 from headrace.api.hosts import only_hosts
 from headrace.api.problems import STREAMING, answer_in_problems
 from headrace.api.routes import Route
@@ -50,16 +51,6 @@ ROUTES: Sequence[Route] = (
 )
 """All there is. What is not here is not there: no path is served, and let through, but by its row in this table."""
 
-HEADERS = {
-    "Cache-Control": "no-store",
-    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-}
-"""On every answer that does not say otherwise. No header lets other sites read anything."""
-
 
 def build_app(served: Served, hosts: Collection[str] | None, routes: Sequence[Route] = ROUTES) -> web.Application:
     """The application that serves the API; with `hosts`, only under these names."""
@@ -68,14 +59,8 @@ def build_app(served: Served, hosts: Collection[str] | None, routes: Sequence[Ro
     app[openapi.DESCRIPTION] = openapi.describe(routes, version("headrace"))
     for route in routes:
         app.router.add_route(route.method, route.path, endpoint(served, route), name=route.name)
-    app.on_response_prepare.append(_add_headers)
+    app.on_response_prepare.append(add_headers)
     return app
-
-
-async def _add_headers(request: web.Request, response: web.StreamResponse) -> None:
-    for name, value in HEADERS.items():
-        response.headers.setdefault(name, value)
-    response.headers["Server"] = "headrace"
 
 
 def _timed(figures: Figures) -> Middleware:

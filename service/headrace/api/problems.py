@@ -34,6 +34,8 @@ STATUSES: Mapping[str, int] = {
     "body-too-large": 413,
     "unsupported-encoding": 415,
     "body-too-slow": 408,
+    "head-too-slow": 408,
+    "unreadable-request": 400,
     "too-many-requests": 429,
     "too-many-streams": 503,
     "not-ready": 503,
@@ -126,10 +128,18 @@ def status_of(error: HeadraceError) -> int:
 def problem(error: HeadraceError, instance: str, headers: Mapping[str, str] | None = None) -> web.Response:
     """An error as an answer."""
     status = status_of(error)
+    given = dict(headers or {})
+    if status in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS):
+        given.setdefault("Retry-After", str(RETRY_SECONDS))
+    return web.Response(status=status, body=problem_body(error, instance), content_type=MEDIA, headers=given)
+
+
+def problem_body(error: HeadraceError, instance: str) -> bytes:
+    """What an answer tells of an error: JSON."""
     told: dict[str, Any] = {
         "type": f"urn:headrace:problem:{error.code}",
         "title": error.code.replace("-", " ").capitalize(),
-        "status": status,
+        "status": status_of(error),
         "detail": error.message,
         "code": error.code,
         "instance": instance,
@@ -138,10 +148,7 @@ def problem(error: HeadraceError, instance: str, headers: Mapping[str, str] | No
         told["remedy"] = error.remedy
     if isinstance(error, InvalidRequest) and error.errors:
         told["errors"] = error.errors
-    given = dict(headers or {})
-    if status in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS):
-        given.setdefault("Retry-After", str(RETRY_SECONDS))
-    return web.Response(status=status, body=json.dumps(told).encode(), content_type=MEDIA, headers=given)
+    return json.dumps(told).encode()
 
 
 @web.middleware
