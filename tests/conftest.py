@@ -20,7 +20,7 @@ __all__ = ["pytest_make_collect_report", "pytest_runtest_makereport"]
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Server]:
-    """The session's embedded server, from the wheel's binaries."""
+    """The session's embedded server, from the wheel's binaries unless HEADRACE_TEST_POSTGRES asks for others."""
     with session_server() as server:
         yield server
 

@@ -41,7 +41,7 @@ def home() -> Iterator[Path]:
 
 
 @contextmanager
-def held(home: Path, binaries: str = "wheel") -> Iterator[Attachment]:
+def held(home: Path, binaries: str = "") -> Iterator[Attachment]:
     """An attachment, and the certainty that its server is gone after it."""
     attachment = attach(home, server_environ(home, binaries))
     try:
@@ -132,9 +132,14 @@ def test_the_server_does_not_run_as_root(postgres: Server):
     assert owner.stat().st_uid == postgres.attachment.place.uid != 0
 
 
-async def test_the_newest_binaries_of_the_wheel_are_taken(postgres: Server):
-    assert str(await answer(postgres.dsn("postgres"), "SHOW server_version")).startswith("18.")
+def test_the_newest_binaries_of_the_wheel_are_taken():
+    assert find_binaries({"HEADRACE_POSTGRES_BINARIES": "wheel"}).major == 18
     assert find_binaries({"HEADRACE_POSTGRES_BINARIES": "wheel"}, major=16).major == 16
+
+
+async def test_the_server_is_of_the_binaries_that_were_asked_for(postgres: Server):
+    wanted = find_binaries(server_environ(postgres.attachment.place.folder))
+    assert str(await answer(postgres.dsn("postgres"), "SHOW server_version")).startswith(wanted.version)
 
 
 async def test_two_processes_that_start_at_once_share_a_server_and_its_end_comes_with_the_last_kill_9(home: Path):

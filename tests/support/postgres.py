@@ -16,11 +16,30 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
+from headrace.store.binaries import SUPPORTED_MAJORS, Binaries, find_binaries, installed
 from headrace.store.embedded import Attachment, attach
 from headrace.store.migrations import migrate
 from headrace.store.server import alive
 
 TEMPLATE = "migrated_template"
+
+SETTING = "HEADRACE_TEST_POSTGRES"
+"""Names the Postgres that the tests start: a major version that is found here, or a folder of binaries."""
+
+
+def chosen_binaries() -> str:
+    """What HEADRACE_POSTGRES_BINARIES is to be for the tests: the newest of the wheel, unless another was asked for."""
+    wanted = os.environ.get(SETTING, "")
+    if wanted.isdigit():
+        return str(find_binaries({"PATH": os.environ["PATH"]}, major=int(wanted)).folder)
+    return wanted or "wheel"
+
+
+def found_binaries() -> list[Binaries]:
+    """One installation of each supported major version that is found here, the one asked for included."""
+    places = ({"HEADRACE_POSTGRES_BINARIES": chosen_binaries()}, {"PATH": os.environ["PATH"]})
+    found = {each.major: each for place in reversed(places) for each in reversed(installed(place))}
+    return [found[major] for major in SUPPORTED_MAJORS if major in found]
 
 
 @contextmanager
@@ -41,10 +60,14 @@ def _until_its_server_is_gone(home: Path) -> None:
         until_gone(int((home / "postgres" / "data" / "postmaster.pid").read_text().split()[0]))
 
 
-def server_environ(home: Path, binaries: str = "wheel") -> dict[str, str]:
-    """The environment in which Headrace runs its server in `home`."""
+def server_environ(home: Path, binaries: str = "") -> dict[str, str]:
+    """The environment in which Headrace runs its server in `home`, from `binaries` or those chosen for the tests."""
     without_address = {name: value for name, value in os.environ.items() if name != "HEADRACE_DATABASE_URL"}
-    return {**without_address, "HEADRACE_HOME": str(home), "HEADRACE_POSTGRES_BINARIES": binaries}
+    return {
+        **without_address,
+        "HEADRACE_HOME": str(home),
+        "HEADRACE_POSTGRES_BINARIES": binaries or chosen_binaries(),
+    }
 
 
 def until_gone(*pids: int) -> None:

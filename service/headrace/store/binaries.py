@@ -46,7 +46,7 @@ def find_binaries(environ: Mapping[str, str], *, major: int | None = None) -> Bi
     HEADRACE_POSTGRES_BINARIES (`wheel`, `machine` or a folder) narrows the search. Raises PostgresNotFound,
     UnsupportedPostgres, OtherMajorVersion.
     """
-    found = list(_candidates(environ))
+    found = installed(environ)
     if not found:
         raise PostgresNotFound(f"No Postgres binaries were found ({_searched(environ)}).", remedy=_REMEDY)
     supported = [binaries for binaries in found if binaries.major in SUPPORTED_MAJORS]
@@ -57,6 +57,11 @@ def find_binaries(environ: Mapping[str, str], *, major: int | None = None) -> Bi
     if not fitting:
         raise _other_major(supported[0], major)
     return fitting[0]
+
+
+def installed(environ: Mapping[str, str]) -> list[Binaries]:
+    """Return all that the search finds, of whatever version, in the order in which they are preferred."""
+    return list(_candidates(environ))
 
 
 def _other_major(binaries: Binaries, major: int | None) -> OtherMajorVersion:
