@@ -105,6 +105,20 @@ async def test_a_database_that_goes_away_and_comes_back_costs_nothing_but_time(s
         assert {block["attempt"] for block in view["blocks"]} == {1}
 
 
+async def test_a_migration_that_fails_by_itself_ends_the_start_and_is_told(shop: Path, database_url: str):
+    connection = await asyncpg.connect(database_url)
+    try:
+        await connection.execute("DELETE FROM headrace.migration WHERE number = 18")
+    finally:
+        await connection.close()
+    process = await begin(str(shop), environ={"HEADRACE_DATABASE_URL": database_url}, log=shop / "log")
+    assert await asyncio.wait_for(process.wait(), 20) == 3
+    told = (shop / "log").read_text()
+    assert "error[migration-failed]: Migration 0018_project_databases.sql failed" in told
+    assert "Nothing of it was kept" in told
+    assert "Traceback" not in told
+
+
 async def test_it_can_be_stopped_while_it_waits_for_the_database(shop: Path):
     nowhere = "postgresql://x@/x?host=/tmp/headrace-nowhere"
     async with started(shop, database_url=nowhere) as service:

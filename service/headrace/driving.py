@@ -18,8 +18,9 @@ from headrace.engine.workers import WorkerPool
 from headrace.engine.world import World
 from headrace.project.reading import Project
 from headrace.samples import serve_samples
-from headrace.store.database import Database, project_database
+from headrace.store.database import Database
 from headrace.store.embedded import HOME_SETTING
+from headrace.store.project_role import project_database
 
 ENGINE_CONNECTIONS = 6
 """Of the engine's own, beside those for its writer, its lease and its listener: whoever reads runs cannot starve it."""

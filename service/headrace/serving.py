@@ -31,7 +31,7 @@ from headrace.project.reading import read_project
 from headrace.service import Headrace
 from headrace.store.database import URL_SETTING, Database, open_database
 from headrace.store.embedded import HOME_SETTING
-from headrace.store.errors import DATABASE_AWAY, DatabaseBusy, DatabaseUnavailable, MigrationFailed
+from headrace.store.errors import DATABASE_AWAY, DatabaseUnavailable
 from headrace.store.runs import keep_project
 from headrace.store.tokens import count_live_tokens
 from headrace.supervising import supervised
@@ -45,7 +45,7 @@ HOSTS_SETTING = "HEADRACE_HOSTS"
 LEAST_TOKEN = 32
 PAUSES = (0.2, 5.0)
 """Seconds before the database is tried for the second time, and at most."""
-UNREACHED: tuple[type[BaseException], ...] = (*DATABASE_AWAY, DatabaseUnavailable, DatabaseBusy, MigrationFailed)
+UNREACHED: tuple[type[BaseException], ...] = (*DATABASE_AWAY, DatabaseUnavailable)
 """What is raised while the database cannot be opened yet, for reasons that may pass by themselves."""
 CONNECTIONS = 8
 """For the API and for events; every engine has its own beside them."""

@@ -18,7 +18,7 @@ import pytest_asyncio
 from headrace.engine.views import RunView
 from headrace.samples import generate_trips
 from headrace.service import Headrace, open_headrace
-from headrace.store.database import project_database
+from headrace.store.project_role import project_database
 
 from tests.support.checkout import copy_bundled
 from tests.support.held import held

@@ -6,13 +6,18 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from datetime import UTC, date, datetime
+from functools import partial
 from pathlib import Path
 
 import anyio
 import asyncpg
 import pytest
-from headrace.store.database import Database, open_database, project_database
-from headrace.store.errors import DatabaseUnavailable
+from headrace.store import project_role
+from headrace.store.database import Database, open_database
+from headrace.store.errors import DatabaseBusy, DatabaseUnavailable, InvalidAddress
+from headrace.store.locking import one_at_a_time
+from headrace.store.project_role import project_database
+from headrace.store.runs import keep_project
 
 from tests.support.postgres import Server
 
@@ -249,6 +254,13 @@ async def test_an_address_where_nobody_listens_is_told(tmp_path: Path):
     assert "HEADRACE_DATABASE_URL" in str(caught.value.remedy)
 
 
+@pytest.mark.parametrize("address", ["nonsense", "postgresql://x@h:port/db", "mysql://x@h/db"])
+async def test_what_is_no_address_is_told_at_once(tmp_path: Path, address: str):
+    with pytest.raises(InvalidAddress, match="HEADRACE_DATABASE_URL is no address of a database"):
+        async with open_database(tmp_path, {"HEADRACE_DATABASE_URL": address}):
+            pass
+
+
 @pytest.fixture
 async def embedded(database: Database, postgres: Server) -> Database:
     """The same database as one of the embedded server."""
@@ -284,6 +296,53 @@ async def test_the_projects_role_can_enter_no_database_but_its_own(
     for closed in (current, "headrace", "postgres", "template1", other["POSTGRES_DBNAME"]):
         with pytest.raises(asyncpg.InsufficientPrivilegeError, match="permission denied for database"):
             await asyncpg.connect(**reach(variables), database=closed)
+
+
+async def test_projects_in_folders_of_one_name_have_databases_of_their_own(embedded: Database, tmp_path: Path):
+    first = await project_database(embedded, tmp_path / "one" / "twins")
+    second = await project_database(embedded, tmp_path / "two" / "twins")
+    alike = await project_database(embedded, tmp_path / "one" / "Twins!")
+    assert first["POSTGRES_DBNAME"] == "twins_data"
+    assert len({each["POSTGRES_DBNAME"] for each in (first, second, alike)}) == 3
+    assert len({each["POSTGRES_USER"] for each in (first, second, alike)}) == 3
+    with pytest.raises(asyncpg.InsufficientPrivilegeError, match="permission denied for database"):
+        await asyncpg.connect(**reach(second), database=first["POSTGRES_DBNAME"])
+    for _ in range(2):
+        assert await project_database(embedded, tmp_path / "two" / "twins") == second
+    assert await project_database(embedded, tmp_path / "one" / "twins") == first
+
+
+async def test_a_project_whose_server_was_moved_with_its_folder_keeps_its_database(
+    embedded: Database, tmp_path: Path, monkeypatch
+):
+    monkeypatch.setattr(project_role, "_is_its_own", lambda attachment, project: True)
+    before = await project_database(embedded, tmp_path / "draft")
+    after = await project_database(embedded, tmp_path / "final")
+    assert after == before
+    assert await project_database(embedded, tmp_path / "final") == before
+
+
+async def test_a_project_that_is_opened_later_under_its_name_keeps_its_database(embedded: Database, tmp_path: Path):
+    before = await project_database(embedded, tmp_path / "quiet")
+    number = await keep_project(embedded, str(tmp_path / "quiet"), "A name from its file")
+    assert await embedded.fetchval("SELECT name FROM headrace.project WHERE id = $1", number) == "A name from its file"
+    assert await project_database(embedded, tmp_path / "quiet") == before
+
+
+async def test_who_waits_for_the_making_of_a_project_s_database_is_told_for_whom(
+    embedded: Database, database_url: str, tmp_path: Path, monkeypatch
+):
+    monkeypatch.setattr(project_role, "one_at_a_time", partial(one_at_a_time, poll=0.01, patience=0.1))
+    holder = await asyncpg.connect(database_url, server_settings={"application_name": "somebody"})
+    try:
+        await holder.execute("SELECT pg_advisory_lock($1)", project_role.LOCK)
+        with pytest.raises(DatabaseBusy, match="databases of projects are being made by the somebody"):
+            await project_database(embedded, tmp_path / "waiting")
+        waiting = await holder.fetchval("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
+        assert waiting == 0
+    finally:
+        await holder.close()
+    assert await project_database(embedded, tmp_path / "waiting")
 
 
 async def test_a_wrong_password_does_not_open_the_projects_database(embedded: Database, tmp_path: Path):

@@ -10,7 +10,13 @@ from pathlib import Path
 
 import asyncpg
 import pytest
-from headrace.store.errors import DatabaseBusy, InvalidMigrations, MigrationChanged, MigrationFailed
+from headrace.store.errors import (
+    DatabaseBusy,
+    DatabaseUnavailable,
+    InvalidMigrations,
+    MigrationChanged,
+    MigrationFailed,
+)
 from headrace.store.migrations import LOCK, Migration, migrate, migrations_folder, read_migrations, status
 
 MIGRATE = """
@@ -75,10 +81,46 @@ async def test_a_migration_without_transaction_is_run_statement_by_statement(con
 
 async def test_a_failure_without_transaction_tells_what_was_kept(connection, folder: Path):
     (folder / "0002_two.sql").write_text("-- no transaction\nCREATE TABLE two (id int);\nSELECT 1/0;\nSELECT 3;\n")
-    with pytest.raises(MigrationFailed, match="after 1 of its 3 statements: division by zero") as caught:
+    with pytest.raises(MigrationFailed, match="after 1 of its 3 statements, failed: division by zero") as caught:
         await migrate(connection, folder)
     assert "were kept" in str(caught.value.remedy)
     assert await connection.fetchval("SELECT to_regclass('two')") is not None
+
+
+@pytest.mark.parametrize("start", ["", "-- no transaction\n"], ids=["whole", "by statements"])
+async def test_a_connection_that_is_lost_is_no_fault_of_the_migration(connection, folder: Path, start: str):
+    (folder / "0002_two.sql").write_text(f"{start}SELECT pg_terminate_backend(pg_backend_pid());\n")
+    with pytest.raises(DatabaseUnavailable, match=r"migration 0002_two\.sql.* did not come to its end"):
+        await migrate(connection, folder)
+
+
+async def test_a_table_that_others_hold_is_no_fault_of_the_migration(connection, empty_database_url: str, folder: Path):
+    await migrate(connection, folder)
+    (folder / "0002_two.sql").write_text("SET LOCAL lock_timeout = '10ms';\nALTER TABLE one ADD COLUMN two int;\n")
+    other = await asyncpg.connect(empty_database_url)
+    try:
+        async with other.transaction():
+            await other.execute("SELECT FROM one")
+            with pytest.raises(DatabaseBusy, match=r"0002_two\.sql waits for a table"):
+                await migrate(connection, folder)
+    finally:
+        await other.close()
+    assert await migrate(connection, folder) == ["0002_two.sql"]
+
+
+async def test_a_user_who_may_make_no_tables_is_told(connection, empty_database_url: str, folder: Path):
+    await connection.execute("CREATE ROLE stranger; SET ROLE stranger")
+    try:
+        with pytest.raises(MigrationFailed, match="permission denied"):
+            await migrate(connection, folder)
+    finally:
+        await connection.execute("RESET ROLE; DROP ROLE stranger")
+
+
+async def test_a_time_limit_of_the_server_s_is_none_for_migrations(connection, folder: Path):
+    await connection.execute("SET statement_timeout = '10ms'")
+    (folder / "0002_two.sql").write_text("SELECT pg_sleep(0.05);\n")
+    assert await migrate(connection, folder) == ["0001_one.sql", "0002_two.sql"]
 
 
 def test_statements_end_with_a_line_that_ends_with_a_semicolon():

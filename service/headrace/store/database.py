@@ -17,10 +17,16 @@ import anyio
 import asyncpg
 
 from headrace.store import migrations
+from headrace.store.binaries import SUPPORTED_MAJORS
 from headrace.store.embedded import Attachment
-from headrace.store.errors import DATABASE_AWAY, DatabaseBusy, DatabaseUnavailable
+from headrace.store.errors import (
+    DATABASE_AWAY,
+    DatabaseBusy,
+    DatabaseUnavailable,
+    InvalidAddress,
+    UnsupportedPostgres,
+)
 from headrace.store.holding import held_server
-from headrace.store.project_role import ensure_project_database
 from headrace.store.wake import Waker
 
 URL_SETTING = "HEADRACE_DATABASE_URL"
@@ -64,6 +70,11 @@ class Database:
             yield Database(self.address, pool, self.attachment)
         finally:
             await _close(pool)
+
+    async def migrate(self) -> list[str]:
+        """Bring the database up to date, however long that takes; the names of the migrations that were applied."""
+        async with _unhurried(self.address.dsn) as connection:
+            return await migrations.migrate(connection)
 
     @asynccontextmanager
     async def reserved(self, *, answer_within: float = STATEMENT_SECONDS) -> AsyncIterator[Any]:
@@ -232,13 +243,26 @@ async def _close(pool: asyncpg.Pool[Any]) -> None:
 
 
 async def _made_ready(dsn: str, *, migrate: bool) -> str:
-    """Migrate where asked to, on a connection whose statements may take their time; the server's version."""
+    """Migrate where asked to; the server's version. Raises UnsupportedPostgres."""
+    async with _unhurried(dsn) as connection:
+        version = str(await connection.fetchval("SHOW server_version"))
+        if connection.get_server_version().major < SUPPORTED_MAJORS[0]:
+            raise UnsupportedPostgres(
+                f"The server is Postgres {version}, which is too old.",
+                remedy=f"Let {URL_SETTING} name one of version {SUPPORTED_MAJORS[0]} or newer.",
+            )
+        if migrate:
+            await migrations.migrate(connection)
+        return version
+
+
+@asynccontextmanager
+async def _unhurried(dsn: str) -> AsyncIterator[Any]:
+    """A connection whose statements may take their time."""
     with _unreachable_told():
         connection = await asyncpg.connect(dsn, timeout=CONNECT_SECONDS, server_settings=_SESSION)
     try:
-        if migrate:
-            await migrations.migrate(connection)
-        return str(await connection.fetchval("SHOW server_version"))
+        yield connection
     finally:
         await connection.close(timeout=RELEASE_SECONDS)
 
@@ -261,6 +285,11 @@ async def _pool(dsn: str, size: int) -> asyncpg.Pool[Any]:
 def _unreachable_told() -> Iterator[None]:
     try:
         yield
+    except ValueError as error:  # and asyncpg's own word for it
+        raise InvalidAddress(
+            f"{URL_SETTING} is no address of a database: {error}.",
+            remedy="Write it as postgresql://USER:PASSWORD@HOST:PORT/DATABASE.",
+        ) from error
     except (OSError, asyncpg.PostgresError, TimeoutError) as error:
         raise DatabaseUnavailable(
             f"The database cannot be reached: {error}",
@@ -313,10 +342,3 @@ def _plain(value: Any) -> str:
     if isinstance(value, date):  # and datetime
         return value.isoformat()
     raise TypeError(f"a {type(value).__name__} cannot be stored as JSON")
-
-
-async def project_database(database: Database, project: Path) -> dict[str, str]:
-    """The environment with which a project's blocks reach a database of their own in the embedded server."""
-    if database.attachment is None:
-        return {}
-    return await ensure_project_database(database.attachment, database.pool, project)

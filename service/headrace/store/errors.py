@@ -61,6 +61,12 @@ class DatabaseUnavailable(StoreError):
     code = "database-unavailable"
 
 
+class InvalidAddress(StoreError):
+    """What was given as the database's address cannot be read as one."""
+
+    code = "invalid-address"
+
+
 class OutputFileFault(StoreError):
     """The file of an output cannot be read or written on this machine: its disk is full, or somebody removed it."""
 

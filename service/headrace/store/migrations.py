@@ -9,9 +9,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
-import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -19,15 +18,25 @@ from typing import Any
 
 import asyncpg
 
-from headrace.store.errors import DatabaseBusy, InvalidMigrations, MigrationChanged, MigrationFailed
+from headrace.store.errors import (
+    DATABASE_AWAY,
+    DatabaseBusy,
+    DatabaseUnavailable,
+    InvalidMigrations,
+    MigrationChanged,
+    MigrationFailed,
+    StoreError,
+)
+from headrace.store.locking import PATIENCE_SECONDS, POLL_SECONDS, one_at_a_time
 
 LOCK = 7_215_046_332
 """The advisory lock under which one process at a time migrates a database."""
 
-LOCK_SECONDS = 60.0
-"""How long a process waits for another one that migrates."""
-
 _NO_TRANSACTION = "-- no transaction"
+_HALF_DONE = (
+    "Those statements were kept, for it runs without a transaction: undo them by hand, and drop an index that a failed "
+    "CREATE INDEX CONCURRENTLY left invalid; then mend the file and start again."
+)
 _NAME = re.compile(r"^(\d{4})_\w+\.sql$")
 _PACKAGE = Path(__file__).resolve().parent.parent
 
@@ -36,14 +45,6 @@ CREATE SCHEMA IF NOT EXISTS headrace;
 CREATE TABLE IF NOT EXISTS headrace.migration (
     number integer PRIMARY KEY, name text NOT NULL, sha256 text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now()
 );
-"""
-
-_HOLDER = """
-SELECT a.pid, COALESCE(NULLIF(a.application_name, ''), 'program') AS application_name,
-       a.backend_start AT TIME ZONE 'UTC' AS backend_start
-FROM pg_locks AS l JOIN pg_stat_activity AS a ON a.pid = l.pid
-WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1 AND a.datname = current_database()
-  AND (l.classid::bigint << 32) | l.objid::bigint = $1::bigint
 """
 
 
@@ -101,45 +102,46 @@ def read_migrations(folder: Path) -> list[Migration]:
 
 
 async def migrate(
-    connection: Any, folder: Path | None = None, *, poll: float = 0.05, patience: float = LOCK_SECONDS
+    connection: Any, folder: Path | None = None, *, poll: float = POLL_SECONDS, patience: float = PATIENCE_SECONDS
 ) -> list[str]:
     """Bring a database up to date; the names of the migrations that were applied.
 
-    Waits up to `patience` seconds for another process that migrates. Raises DatabaseBusy, MigrationChanged,
-    MigrationFailed, InvalidMigrations.
+    Waits up to `patience` seconds for another process that migrates. `connection` must have no time limit for its
+    statements. Raises DatabaseBusy and DatabaseUnavailable for what may pass by itself; MigrationChanged,
+    MigrationFailed and InvalidMigrations for what will not.
     """
     wanted = read_migrations(folder or migrations_folder())
-    async with _lock(connection, poll, patience):
-        await connection.execute(_TABLE)
-        missing = await _missing(connection, wanted)
-        for migration in missing:
-            await _apply(connection, migration)
-        return [migration.name for migration in missing]
+    with _failures_told("The look at its migrations", "See what the database's user may do there."):
+        await connection.execute("SET statement_timeout = 0")
+        async with one_at_a_time(
+            connection, LOCK, "The database's tables are being changed", poll=poll, patience=patience
+        ):
+            await connection.execute(_TABLE)
+            missing = await _missing(connection, wanted)
+            for migration in missing:
+                await _apply(connection, migration)
+            return [migration.name for migration in missing]
 
 
-@asynccontextmanager
-async def _lock(connection: Any, poll: float, patience: float) -> AsyncIterator[None]:
-    # Asks again and again: a blocking advisory lock would deadlock with CREATE INDEX CONCURRENTLY.
-    deadline = time.monotonic() + patience
-    while not await connection.fetchval("SELECT pg_try_advisory_lock($1)", LOCK):
-        if time.monotonic() > deadline:
-            raise await _busy(connection, patience)
-        await asyncio.sleep(poll)
+@contextmanager
+def _failures_told(what: str, remedy: str) -> Iterator[None]:
+    """Tell what failed, and whether it may pass by itself."""
     try:
         yield
-    finally:
-        if not connection.is_closed():
-            await connection.execute("SELECT pg_advisory_unlock($1)", LOCK)
-
-
-async def _busy(connection: Any, patience: float) -> DatabaseBusy:
-    holder = await connection.fetchrow(_HOLDER, LOCK)
-    who = "another process" if holder is None else "the {application_name} of server process {pid}".format(**holder)
-    since = "" if holder is None else f", connected since {holder['backend_start']:%Y-%m-%d %H:%M:%S} UTC"
-    return DatabaseBusy(
-        f"The database's tables are being changed by {who}{since}; {patience:.0f} s were not enough.",
-        remedy="Wait for it to end, or end it: SELECT pg_terminate_backend(<its process>).",
-    )
+    except asyncpg.LockNotAvailableError as error:
+        raise DatabaseBusy(
+            f"{what} waits for a table that others hold: {error}.",
+            remedy="It is tried again at the next start; `SELECT * FROM pg_locks` tells who holds it.",
+        ) from error
+    except (StoreError, asyncio.CancelledError):
+        raise
+    except DATABASE_AWAY as error:
+        raise DatabaseUnavailable(
+            f"The database went away: {what[0].lower()}{what[1:]} did not come to its end ({error}).",
+            remedy="It is tried again at the next start.",
+        ) from error
+    except asyncpg.PostgresError as error:
+        raise MigrationFailed(f"{what} failed: {error}", remedy=remedy) from error
 
 
 async def _missing(connection: Any, wanted: Sequence[Migration]) -> list[Migration]:
@@ -162,29 +164,22 @@ async def _apply(connection: Any, migration: Migration) -> None:
 
 
 async def _apply_whole(connection: Any, migration: Migration) -> None:
-    try:
+    told = "Nothing of it was kept; mend it and start again."
+    with _failures_told(f"Migration {migration.name}", told):
         async with connection.transaction():
             await connection.execute(migration.sql)
             await _note(connection, migration)
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
-        raise MigrationFailed(
-            f"Migration {migration.name} failed: {error}", remedy="Nothing of it was kept; mend it and start again."
-        ) from error
 
 
 async def _apply_one_by_one(connection: Any, migration: Migration) -> None:
-    done = 0
-    try:
-        for statement in migration.statements:
+    statements = migration.statements
+    for done, statement in enumerate(statements):
+        with _failures_told(
+            f"Migration {migration.name}, after {done} of its {len(statements)} statements,", _HALF_DONE
+        ):
             await connection.execute(statement)
-            done += 1
+    with _failures_told(f"Migration {migration.name}, after all of its statements,", _HALF_DONE):
         await _note(connection, migration)
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
-        raise MigrationFailed(
-            f"Migration {migration.name} failed after {done} of its {len(migration.statements)} statements: {error}",
-            remedy="Those statements were kept, for it runs without a transaction: undo them by hand, and drop an "
-            "index that a failed CREATE INDEX CONCURRENTLY left invalid; then mend the file and start again.",
-        ) from error
 
 
 async def _note(connection: Any, migration: Migration) -> None:

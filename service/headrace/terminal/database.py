@@ -15,10 +15,11 @@ from headrace.blocks.io_config import read_profile
 from headrace.domain.errors import HeadraceError
 from headrace.project.reading import read_project
 from headrace.store.binaries import find_binaries
-from headrace.store.database import Database, open_database, project_database
+from headrace.store.database import Database, open_database
 from headrace.store.errors import StoreError
-from headrace.store.migrations import MigrationStatus, migrate
+from headrace.store.migrations import MigrationStatus
 from headrace.store.migrations import status as migration_status
+from headrace.store.project_role import project_database
 from headrace.terminal.errors import ExitCode
 from headrace.terminal.looks import counted, moment
 from headrace.terminal.screen import Screen
@@ -74,8 +75,8 @@ def _tell_status(screen: Screen, database: Database, migrations: Sequence[Migrat
 async def migrate_database(screen: Screen) -> ExitCode:
     """Bring the database up to date, and say what was applied."""
     project = screen.project.resolve()
-    async with open_database(project, migrate=False) as database, database.connection() as connection:
-        applied = await migrate(connection)
+    async with open_database(project, migrate=False) as database:
+        applied = await database.migrate()
     if screen.is_json:
         screen.out.write_json(applied)
         return ExitCode.COMPLETED
