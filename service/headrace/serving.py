@@ -239,8 +239,7 @@ class Announcer:
 
     def announce(self, runs: Sequence[int]) -> None:
         """Tell of runs that are committed."""
-        for engine in self.engines:
-            engine.wake()
+        self.database.waker.wake_here()
         self._made.set()
 
     async def run(self) -> None:
@@ -248,7 +247,7 @@ class Announcer:
         while True:
             await self._made.wait()
             self._made = anyio.Event()
-            await self.database.waker.wake()
+            await self.database.waker.wake_others()
 
 
 def _sensors(database: Database, intake: Intake, headraces: Sequence[Headrace]) -> Sensors:

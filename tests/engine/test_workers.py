@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from headrace.engine import workers as workers_module
 from headrace.engine.workers import LogCaps, WorkerKey, WorkerPool, worker_environ
 from headrace.worker.protocol import Input, Outcome, OutputRef, Result
 
@@ -392,6 +393,34 @@ async def test_waiters_are_served_in_their_order_within_the_limit(tmp_path: Path
             pool.release(first)
         assert order == ["b", "a", "c"]
         assert pool.free == 1
+
+
+async def test_waiters_hope_for_workers_that_come_free_soon_and_no_more_are_forked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("_SHORT", "_PATIENCE", "_LONGEST_WAIT"):
+        monkeypatch.setattr(workers_module, name, 60.0)
+    async with make_pool(spares=1, limit=6) as pool:
+        key = WorkerKey(str(tmp_path), "v1")
+        pool.release(await pool.acquire(key))
+
+        async def hold() -> None:
+            worker = await pool.acquire(key)
+            pids.add(worker.pid)
+            await asyncio.sleep(0)
+            pool.release(worker)
+
+        pids: set[int] = set()
+        await asyncio.gather(*(hold() for _ in range(200)))
+        assert len(pids) <= 2
+
+
+async def test_more_workers_are_forked_for_waiters_while_none_comes_free(tmp_path: Path) -> None:
+    async with make_pool(spares=1, limit=6) as pool:
+        key = WorkerKey(str(tmp_path), "v1")
+        async with asyncio.timeout(60):
+            workers = await asyncio.gather(*(pool.acquire(key) for _ in range(6)))
+        assert len({worker.pid for worker in workers}) == 6
 
 
 async def test_leaving_the_pool_ends_every_process(tmp_path: Path) -> None:

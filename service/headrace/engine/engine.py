@@ -15,7 +15,7 @@ import anyio
 from anyio.abc import TaskGroup
 
 from headrace.domain.pipeline import Pipeline, pipeline_from_json
-from headrace.domain.run import BlockState, Ending, RunState
+from headrace.domain.run import BlockState, Ending, RunState, fresh_run
 from headrace.domain.statuses import BlockStatus, RunStatus
 from headrace.engine.admitting import admit_runs, sweep_gates
 from headrace.engine.attempts import AttemptRunner
@@ -142,10 +142,11 @@ class Engine:
                 services.start_soon(self.slots.run)
                 services.start_soon(self.lease.keep)
                 await self.lease.held.wait()
-                async with anyio.create_task_group() as tasks:
-                    tasks.start_soon(self.listener.run)
-                    tasks.start_soon(self.sweeper.run)
-                    await self._keep_claiming(tasks)
+                with self.database.waker.waking(self.wake):
+                    async with anyio.create_task_group() as tasks:
+                        tasks.start_soon(self.listener.run)
+                        tasks.start_soon(self.sweeper.run)
+                        await self._keep_claiming(tasks)
             finally:
                 with anyio.move_on_after(LEAVE_SECONDS, shield=True):
                     await self._leave()
@@ -246,18 +247,17 @@ class Engine:
         if self.only is not None:
             self.only.discard(run.id)
         if run.gated:  # others may wait for its place
-            self.wake()
             await self.database.waker.wake()
 
     async def _driver(self, run: ClaimedRun) -> RunDriver:
         pipeline = await self._pipeline(run.version)
         if pipeline.limits.per_pipeline is not None:
             await keep_pools(self.database, self.project_id, {pipeline.own_pool: pipeline.limits.per_pipeline})
-        rows = await self.database.fetch(QUERIES["block_states"], run.id)
+        rows = await self.database.fetch(QUERIES["block_states"], run.id) if run.step else ()
         shelf = Shelf(self.database, run.id, self.work_folder / f"run-{run.id}-{run.fence}")
         attempts = AttemptRunner(run, pipeline, self.project, shelf, self.logs, self._parts.clock)
         errors = {row["block"]: row["error"] for row in rows if row["error"] is not None}
-        state = _recorded_state(run, pipeline, rows)
+        state = _recorded_state(run, pipeline, rows) if run.step else fresh_run(pipeline, frozenset(run.kept))
         under_way = {
             row["block"]: UnderWay(row["started_at"], row["worker_pid"])
             for row in rows

@@ -141,10 +141,8 @@ class Headrace:
         """Have a run driven: here, where we drive, and by any service that has room."""
         if self.engine is None:
             self.asked_for.add(run)
-        else:
-            if self.engine.only is not None:
-                self.engine.only.add(run)
-            self.engine.wake()
+        elif self.engine.only is not None:
+            self.engine.only.add(run)
         await self.database.waker.wake()
 
     async def is_driven(self, run: int) -> bool:

@@ -1,4 +1,4 @@
-"""Hears of new work at once. Only a help: whatever is missed here, the next look at the database finds."""
+"""Hears of work that others made. Only a help: whatever is missed here, the next look at the database finds."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import anyio
 
@@ -41,10 +42,14 @@ class Listener:
         gone = asyncio.Event()
         async with self.database.reserved(answer_within=self.beat) as connection:
             connection.add_termination_listener(lambda *_: gone.set())
-            await connection.add_listener(WAKE_CHANNEL, lambda *_: self.wake())
+            await connection.add_listener(WAKE_CHANNEL, self._hear)
             self.wake()  # for what was said before we listened
             while not gone.is_set():
                 with anyio.move_on_after(self.beat):
                     await gone.wait()
                     return
                 await connection.execute("SELECT 1")
+
+    def _hear(self, connection: Any, pid: int, channel: str, sender: object) -> None:
+        if sender != self.database.waker.sender:
+            self.wake()

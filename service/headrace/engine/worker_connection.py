@@ -100,6 +100,8 @@ class Worker:
         self.pid = forked.pid
         self.key: WorkerKey | None = None
         self.calls = 0
+        self.taken_at = 0.0
+        """When it was taken from the pool last, by the event loop's time."""
         self.is_retiring = False
         self._is_ending = False
         self.first_rss = 0

@@ -10,6 +10,7 @@ import asyncio
 import os
 from collections import OrderedDict, deque
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
@@ -33,9 +34,22 @@ __all__ = [
 MIB = 1024 * 1024
 DEFAULT_CAPS = LogCaps()
 _PATIENCE = 0.015
-"""Seconds a waiter hopes for a release before one more worker is forked: about what a fork costs."""
+"""Seconds that waiters hope for a release before one more worker is forked: about what a fork costs."""
+_SHORT = 0.0075
+"""Workers that come free after so few seconds keep the cores busy by themselves: to fork more would slow them down."""
+_LONGEST_WAIT = 0.3
+"""Seconds after which a waiter gets a worker forked however fast the others come free."""
 _IDLE_APART = 4
 _RESTART_DELAYS = (0.0, 0.1, 0.5, 2.0, 5.0)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Waiter:
+    """One that waits for a worker, since a time of the event loop's."""
+
+    key: WorkerKey
+    worker: asyncio.Future[Worker]
+    since: float
 
 
 class WorkerPool:
@@ -74,7 +88,11 @@ class WorkerPool:
         self._idle: OrderedDict[int, Worker] = OrderedDict()
         """Bound and idle workers by pid, least recently used first."""
         self._busy: set[Worker] = set()
-        self._waiters: deque[tuple[WorkerKey, asyncio.Future[Worker]]] = deque()
+        self._waiters: deque[_Waiter] = deque()
+        self._growing: asyncio.TimerHandle | None = None
+        self._released_at = -_PATIENCE
+        self._usual_hold = _PATIENCE
+        """Seconds for which workers were held lately, on average."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._forking = 0
         self._restarts = 0
@@ -97,8 +115,10 @@ class WorkerPool:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        for _, waiting in self._waiters:
-            waiting.cancel()
+        if self._growing is not None:
+            self._growing.cancel()
+        for waiter in self._waiters:
+            waiter.worker.cancel()
         if self._template is not None:
             await self._template.stop()
         for worker in tuple(self._workers.values()):
@@ -133,17 +153,15 @@ class WorkerPool:
         worker = self.try_acquire(key)
         if worker is not None:
             return worker
-        waiting: asyncio.Future[Worker] = asyncio.get_running_loop().create_future()
-        entry = (key, waiting)
-        self._waiters.append(entry)
-        timer = asyncio.get_running_loop().call_later(_PATIENCE, self._grow)
+        loop = asyncio.get_running_loop()
+        waiter = _Waiter(key, loop.create_future(), loop.time())
+        self._waiters.append(waiter)
+        self._grow_soon()
         try:
-            return await waiting
+            return await waiter.worker
         except asyncio.CancelledError:
-            self._forget(entry)
+            self._forget(waiter)
             raise
-        finally:
-            timer.cancel()
 
     async def acquire_apart(self, key: WorkerKey) -> Worker:
         """A worker bound to `key`, whose `apart` is true: an idle one, or one that is forked now; waits for no other.
@@ -161,15 +179,18 @@ class WorkerPool:
         self._workers[worker.pid] = worker
         return worker
 
-    def _forget(self, entry: tuple[WorkerKey, asyncio.Future[Worker]]) -> None:
-        if entry in self._waiters:
-            self._waiters.remove(entry)
-        elif entry[1].done() and not entry[1].cancelled():
-            self.release(entry[1].result())
+    def _forget(self, waiter: _Waiter) -> None:
+        if waiter in self._waiters:
+            self._waiters.remove(waiter)
+        elif waiter.worker.done() and not waiter.worker.cancelled():
+            self.release(waiter.worker.result())
 
     def release(self, worker: Worker) -> None:
         """Give a worker back: it becomes idle, or ends when it is used up or its key says so."""
-        self._busy.discard(worker)
+        if worker in self._busy:
+            self._busy.discard(worker)
+            self._released_at = asyncio.get_running_loop().time()
+            self._usual_hold += (self._released_at - worker.taken_at - self._usual_hold) / 8
         if self._is_used_up(worker):
             self._retire(worker)
         elif not worker.gone.done():
@@ -197,8 +218,12 @@ class WorkerPool:
     def _take_idle(self, key: WorkerKey) -> Worker | None:
         worker = self._pop_idle(key)
         if worker is not None:
-            self._busy.add(worker)
+            self._take(worker)
         return worker
+
+    def _take(self, worker: Worker) -> None:
+        worker.taken_at = asyncio.get_running_loop().time()
+        self._busy.add(worker)
 
     def _pop_idle(self, key: WorkerKey) -> Worker | None:
         for worker in reversed(self._idle.values()):
@@ -213,7 +238,7 @@ class WorkerPool:
             if not worker.is_usable:
                 continue
             worker.key = key
-            self._busy.add(worker)
+            self._take(worker)
             self._make_room()
             self._refill()
             return worker
@@ -248,23 +273,43 @@ class WorkerPool:
 
     def _serve_one(self) -> bool:
         """Serve the first waiter; a later one may pass it with an idle worker of its own while a slot is left over."""
-        self._waiters = deque(entry for entry in self._waiters if not entry[1].done())
-        for place, entry in enumerate(self._waiters):
-            key, waiting = entry
+        self._waiters = deque(waiter for waiter in self._waiters if not waiter.worker.done())
+        for place, waiter in enumerate(self._waiters):
             if place > 0 and len(self._busy) >= self._limit - 1:
                 return False
-            worker = self._take_idle(key) or (self._take_spare(key) if place == 0 else None)
+            worker = self._take_idle(waiter.key)
+            if worker is None and place == 0 and (self._needs_more() or not self._is_bound(waiter.key)):
+                worker = self._take_spare(waiter.key)
             if worker is not None:
-                self._waiters.remove(entry)
-                waiting.set_result(worker)
+                self._waiters.remove(waiter)
+                waiter.worker.set_result(worker)
                 return True
         return False
+
+    def _is_bound(self, key: WorkerKey) -> bool:
+        return any(worker.key == key for worker in self._busy)
+
+    def _grow_soon(self) -> None:
+        if self._growing is None and self._is_open:
+            self._growing = asyncio.get_running_loop().call_later(_PATIENCE, self._look_at_waiters)
+
+    def _look_at_waiters(self) -> None:
+        self._growing = None
+        self._offer()
+        if self._waiters:
+            self._grow_soon()
 
     def _grow(self) -> None:
         """Fork one more for the waiters, unless as many forks as they need, or as there are cores, are under way."""
         wanted = min(len(self._waiters), self._limit - len(self._busy))
-        if self._forking < min(wanted, self._cores):
+        if self._forking < min(wanted, self._cores) and self._needs_more():
             self._begin_fork()
+
+    def _needs_more(self) -> bool:
+        """Whether the waiters would wait for long for the workers that there are."""
+        now = asyncio.get_running_loop().time()
+        come_free = now - self._released_at < _PATIENCE and self._usual_hold < _SHORT
+        return not come_free or now - self._waiters[0].since > _LONGEST_WAIT
 
     def _refill(self) -> None:
         """Bring the spares back to their number."""

@@ -54,11 +54,17 @@ class DatabaseAddress:
 class Database:
     """A pool of connections to Headrace's database."""
 
-    def __init__(self, address: DatabaseAddress, pool: asyncpg.Pool[Any], attachment: Attachment | None = None) -> None:
+    def __init__(
+        self,
+        address: DatabaseAddress,
+        pool: asyncpg.Pool[Any],
+        attachment: Attachment | None = None,
+        waker: Waker | None = None,
+    ) -> None:
         self.address = address
         self.pool = pool
         self.attachment = attachment
-        self.waker = Waker(self)
+        self.waker = waker or Waker(self)
         self.streams = anyio.CapacityLimiter(max(pool.get_max_size() // 2, 1))
         """How many blobs are written at once: each holds a connection, and others need some too."""
 
@@ -67,7 +73,7 @@ class Database:
         """The same database through a pool of its own, for work that must not queue behind that of others."""
         pool = await _pool(self.address.dsn, size)
         try:
-            yield Database(self.address, pool, self.attachment)
+            yield Database(self.address, pool, self.attachment, self.waker)
         finally:
             await _close(pool)
 

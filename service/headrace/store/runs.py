@@ -53,6 +53,8 @@ class ClaimedRun:
     created_at: datetime
     gated: bool = False
     """Whether its end makes room for others at a gate."""
+    kept: Sequence[str] = ()
+    """Blocks that an earlier run completed; before the first step, all the others are in their first state."""
 
 
 class BlockMove(NamedTuple):

@@ -26,8 +26,8 @@ WITH new_run AS (
 SELECT id FROM new_run;
 
 -- name: wake_services
--- Tell every service that there may be work for it.
-SELECT pg_notify($1, '');
+-- Tell every service that there may be work for it, and who says so.
+SELECT pg_notify($1, $2);
 
 -- name: copy_kept_outputs
 -- The outputs of the blocks that a run keeps from earlier runs; their blobs are shared.
@@ -76,7 +76,8 @@ WITH free AS (
 )
 SELECT c.id, c.pipeline, c.version, c.status, c.variables, c.fence, held.step, c.ending,
        c.cancel_requested_at IS NOT NULL AS cancel_requested, c.execution_date, c.started_at, c.created_at,
-       c.gates IS NOT NULL AS gated
+       c.gates IS NOT NULL AS gated,
+       ARRAY(SELECT b.block FROM headrace.block_run AS b WHERE b.run_id = c.id AND b.kept_from IS NOT NULL) AS kept
 FROM claimed AS c JOIN held ON held.run_id = c.id;
 
 -- name: block_states
