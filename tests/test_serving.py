@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.away import reachable
 from tests.support.projects import write_pipeline, write_project
-from tests.support.serving import begin, started
+from tests.support.serving import ServedProcess, begin, started
 from tests.support.triggers import write_triggers
 
 WAIT = """
@@ -269,3 +269,32 @@ async def test_a_schedule_makes_runs_that_end_well_with_the_dates_of_their_slots
             while len((await service.get("/api/v1/runs?status=completed"))["items"]) < 3:
                 assert not (await service.get("/api/v1/runs?status=failed"))["items"]
                 await asyncio.sleep(0.05)
+
+
+async def test_pools_have_the_sizes_of_the_projects_file_also_while_it_changes(shop: Path, database_url: str):
+    """Nobody but the service ever opens this project."""
+    set_pool(shop, 1)
+    write_pipeline(shop, "printed", {"wait": []}, {"wait": WAIT}, block_options={"wait": {"pool": "press"}})
+    async with started(shop, database_url=database_url) as service:
+        await service.ready()
+        asked = {"pipeline": "printed", "variables": {"seconds": 60}}
+        runs = [(await service.post("/api/v1/runs", asked))["id"] for _ in range(3)]
+        await service.reached(runs[0], "running", block="wait")
+        for run in runs[1:]:
+            assert "waiting for a slot of pool press (1 slots)" in await waits(service, run)
+        set_pool(shop, 2)
+        await service.reached(runs[1], "running", block="wait")
+        (shop / "metadata.yaml").write_text("pools: [")
+        assert "waiting for a slot of pool press (2 slots)" in await waits(service, runs[2])
+
+
+def set_pool(root: Path, size: int) -> None:
+    (root / "metadata.yaml").write_text(f"project_type: standalone\npools:\n  press: {size}\n")
+
+
+async def waits(service: ServedProcess, run: int) -> str:
+    """What a run waits for, once it waits for a slot."""
+    async with asyncio.timeout(20):
+        while "waiting for a slot" not in (told := str((await service.get(f"/api/v1/runs/{run}/why"))["items"])):
+            await asyncio.sleep(0.02)
+    return told

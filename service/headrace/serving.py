@@ -25,6 +25,7 @@ from headrace.engine.answering import RunAnswers
 from headrace.engine.clock import SystemClock
 from headrace.engine.engine import Engine, EngineSettings
 from headrace.engine.look_workers import LookWorkers
+from headrace.engine.pool_sizes import PoolSizes
 from headrace.engine.retention import Retainer
 from headrace.project.following import FollowedProject
 from headrace.project.reading import read_project
@@ -36,7 +37,7 @@ from headrace.store.runs import keep_project
 from headrace.store.tokens import count_live_tokens
 from headrace.supervising import supervised
 from headrace.triggers.intake import Intake
-from headrace.triggers.sensors import Sensors
+from headrace.triggers.sensors import Sensors, SensorSettings
 
 log = logging.getLogger(__name__)
 
@@ -78,6 +79,7 @@ class ServiceSettings:
     drain: float = 30.0
     """How long blocks that are under way may still take when the service is told to stop."""
     engine: EngineSettings = field(default_factory=EngineSettings)
+    sensors: SensorSettings = field(default_factory=SensorSettings)
     spares: int = 2
 
 
@@ -190,15 +192,21 @@ class Service:
         announcer = Announcer(database)
         ids = {await self._kept(database, each): each for each in self.projects}
         intake = Intake.of(database, ids, announcer.announce)
+        pools = [_pool_sizes(database, number, each) for number, each in ids.items()]
+        for sizes in pools:
+            await sizes.keep()
         async with AsyncExitStack() as stack:
             headraces = [await self._driven(stack, database, number, each, intake) for number, each in ids.items()]
             announcer.engines = [headrace.engine for headrace in headraces if headrace.engine is not None]
             async with anyio.create_task_group() as parts:
                 for name, run in {**intake.parts, "the announcer of runs": announcer.run}.items():
                     parts.start_soon(supervised, name, run)
-                parts.start_soon(supervised, "the sensors", _sensors(database, intake, headraces).run)
+                sensors = _sensors(database, intake, headraces, self.settings.sensors)
+                parts.start_soon(supervised, "the sensors", sensors.run)
                 for number, each in ids.items():
                     parts.start_soon(supervised, "the removal of what is old", _retainer(database, number, each).run)
+                for sizes in pools:
+                    parts.start_soon(supervised, "the sizes of pools", sizes.run)
                 await intake.book.ready()
                 self.served.open(database, {headrace.project.name: headrace for headrace in headraces}, intake)
                 log.info("ready")
@@ -250,10 +258,14 @@ class Announcer:
             await self.database.waker.wake_others()
 
 
-def _sensors(database: Database, intake: Intake, headraces: Sequence[Headrace]) -> Sensors:
+def _sensors(database: Database, intake: Intake, headraces: Sequence[Headrace], settings: SensorSettings) -> Sensors:
     pools = {headrace.project.root: headrace.pool for headrace in headraces if headrace.pool is not None}
     answers = RunAnswers(database)
-    return Sensors(database, intake.book, intake.acceptor, LookWorkers(pools), SystemClock(), answers.answer)
+    return Sensors(database, intake.book, intake.acceptor, LookWorkers(pools), SystemClock(), answers.answer, settings)
+
+
+def _pool_sizes(database: Database, number: int, project: FollowedProject) -> PoolSizes:
+    return PoolSizes(database, number, lambda: project.project().defaults.pools, SystemClock())
 
 
 def _retainer(database: Database, number: int, project: FollowedProject) -> Retainer:

@@ -34,6 +34,17 @@ EVENT_FAULTS = {
         WHERE fate IN ('filtered', 'skipped', 'dead') AND COALESCE(reason, '') = ''""",
     "a run ended and has not become the event that a trigger listens for": """
         SELECT run_id::text FROM headrace.ended_run""",
+    "a slot of a schedule became several events": """
+        SELECT source || ' ' || occurred_at FROM headrace.event WHERE kind = 'slot' AND source LIKE 'schedule:%'
+        AND replay_of IS NULL GROUP BY project_id, source, occurred_at HAVING count(*) > 1""",
+    "a schedule has a slot behind the last one that it counts": """
+        SELECT e.source || ' ' || max(e.occurred_at) FROM headrace.event e
+        LEFT JOIN headrace.schedule_state s ON s.project_id = e.project_id AND s.source = e.source
+        WHERE e.kind = 'slot' AND e.source LIKE 'schedule:%' AND e.replay_of IS NULL
+        GROUP BY e.project_id, e.source, s.last_slot HAVING COALESCE(s.last_slot < max(e.occurred_at), true)""",
+    "a sensor has more events than it says that it gave": """
+        SELECT s.name FROM headrace.sensor s WHERE s.delivered < (SELECT count(*) FROM headrace.event e
+            WHERE e.project_id = s.project_id AND e.source = 'sensor:' || s.name AND e.replay_of IS NULL)""",
     "a run's end became several events": """
         SELECT project_id || ' ' || (payload ->> 'run') FROM headrace.event
         WHERE source LIKE 'run:%' AND replay_of IS NULL
@@ -76,6 +87,12 @@ EVENT_FAULTS = {
             SELECT name, size, sum(change) OVER (PARTITION BY name ORDER BY at, change) AS slots FROM step
         )
         SELECT name || ': ' || max(slots) || ' of ' || max(size) FROM held GROUP BY name HAVING max(slots) > max(size)""",
+    "a block needed slots of a pool that has no size": """
+        SELECT DISTINCT r.id || '/' || (d ->> 'uuid') || ' of ' || need.key FROM headrace.run r
+        JOIN headrace.pipeline_version v ON v.hash = r.version
+        CROSS JOIN LATERAL json_array_elements(v.definition -> 'blocks') AS d
+        CROSS JOIN LATERAL json_each_text(COALESCE(d -> 'pools', '{}')) AS need
+        WHERE NOT EXISTS (SELECT FROM headrace.pool p WHERE p.project_id = r.project_id AND p.name = need.key)""",
     "a run is recorded for two intervals of backfills": """
         SELECT run_id::text FROM headrace.backfill_interval WHERE run_id IS NOT NULL GROUP BY run_id HAVING count(*) > 1""",
     "an interval's run is not for that interval": """

@@ -16,6 +16,11 @@ STOP_SECONDS = 40.0
 """A service that was told to stop and has not ended by then is a fault; it may have to wait for Postgres."""
 
 
+def address_file(door: Path) -> Path:
+    """Where the service at a door writes the address of its API."""
+    return door.with_suffix(".url")
+
+
 @dataclass
 class Berth:
     """The place of one service, and the process that is there now. The lock is held by whoever changes it."""
@@ -43,6 +48,11 @@ class Fleet:
     @property
     def doors(self) -> list[Path]:
         return [berth.door for berth in self.berths]
+
+    @property
+    def addresses(self) -> list[Path]:
+        """Files that hold the addresses of the services' APIs; there is none where a service is down."""
+        return [address_file(door) for door in self.doors]
 
     @property
     def log(self) -> Path:
@@ -106,9 +116,12 @@ class Fleet:
             await self._end(berth, signal.SIGKILL)
 
     async def _end(self, berth: Berth, number: signal.Signals) -> None:
+        if number == signal.SIGKILL:
+            address_file(berth.door).unlink(missing_ok=True)  # somebody else may get its port
         self._signal(berth, number)
         if berth.process is not None:
             await berth.process.wait()
+        address_file(berth.door).unlink(missing_ok=True)
 
     def _signal(self, berth: Berth, number: signal.Signals) -> None:
         if berth.process is None:

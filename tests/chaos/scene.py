@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from tests.chaos import feed, posting, timetable
 from tests.support.projects import write_pipeline, write_project
 from tests.support.triggers import webhook, write_triggers
 
@@ -49,7 +50,10 @@ class Errand:
 
 
 def write_scene(root: Path, ledger: Path) -> None:
-    """Chains, a diamond, retries, failures, a pool, batches, one run at a time, dedup keys, a run after runs."""
+    """Chains, a diamond, retries, failures, a pool, batches, one run at a time, dedup keys, a run after runs, webhooks.
+
+    Its schedules and its sensors are written by the timetable and the feed.
+    """
     write_project(root)
     (root / "metadata.yaml").write_text(yaml.safe_dump({"project_type": "standalone", "pools": {"press": 2}}))
     steady, long, often, doomed = (
@@ -66,7 +70,8 @@ def write_scene(root: Path, ledger: Path) -> None:
     pressed = {"left": {"pool": "press"}, "right": {"pool": "press"}}
     write_pipeline(root, "pooled", {"left": (), "right": ()}, default=long, block_options=pressed)
     write_pipeline(root, "single", {"only": ()}, default=long)
-    for name in ("batched", "keyed", "after", "filled"):
+    others = ("batched", "keyed", "after", "filled", timetable.PIPELINE, feed.PIPELINE, feed.TOGETHER, posting.PIPELINE)
+    for name in others:
         write_pipeline(root, name, {"only": ()}, default=steady)
     _write_triggers(root)
 
@@ -83,6 +88,7 @@ def _write_triggers(root: Path) -> None:
     write_triggers(root, "single", [webhook("one_at_a_time", "single", max_active_runs=1, at_limit="queue")])
     ended = {"pipeline": "flaky", "status": ["completed", "failed"]}
     write_triggers(root, "after", [{"name": "follows", "schedule_type": "run", "run": ended}])
+    posting.write_hooks(root)
 
 
 EXPECTED: Mapping[str, Mapping[str, Callable[[Mapping[str, Any]], tuple[str, ...]]]] = {

@@ -1,6 +1,7 @@
 """A whole service with a short lease, in a process of its own: `python -m tests.chaos.served PROJECT DOOR LEASE`.
 
-Beside its API it has a door: a socket that takes one event as a line of JSON and answers after the commit.
+Beside its API, whose address it writes into a file beside the door, it has a door: a socket that takes one event as a line
+of JSON and answers after the commit.
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ from headrace.engine.engine import EngineSettings
 from headrace.project.following import FollowedProject
 from headrace.serving import Service, ServiceSettings
 from headrace.store.errors import DATABASE_AWAY
+from headrace.triggers.sensors import SensorSettings
+
+from tests.chaos.fleet import address_file
 
 POLL = 0.2
 DRAIN = 10.0
@@ -58,6 +62,19 @@ class Door:
         writer.close()
 
 
+@dataclass(frozen=True)
+class Address:
+    """Tells where the API is, as soon as the service says so."""
+
+    door: Path
+
+    def hear(self, line: str) -> None:
+        if line.startswith("Headrace serves"):
+            half = self.door.with_suffix(f".{os.getpid()}")
+            half.write_text(line.rpartition(" ")[2])
+            half.rename(address_file(self.door))
+
+
 @contextlib.asynccontextmanager
 async def open_door(service: Service, path: Path) -> AsyncIterator[None]:
     """The door at a socket's path, for as long as the block lasts."""
@@ -80,8 +97,9 @@ async def open_door(service: Service, path: Path) -> AsyncIterator[None]:
 
 async def serve(project: Path, door: Path, lease: float) -> int:
     """Serve until told to stop; the exit code of the service."""
-    settings = ServiceSettings(port=0, drain=DRAIN, engine=EngineSettings(lease=lease, poll=POLL))
-    service = Service([FollowedProject(project, os.environ)], os.environ, settings)
+    engine, sensors = EngineSettings(lease=lease, poll=POLL), SensorSettings(lease=lease, poll=POLL)
+    settings = ServiceSettings(port=0, drain=DRAIN, engine=engine, sensors=sensors)
+    service = Service([FollowedProject(project, os.environ)], os.environ, settings, tell=Address(door).hear)
     async with open_door(service, door):
         return await service.run()
 

@@ -17,11 +17,6 @@ import asyncpg
 from tests.chaos.fleet import Fleet
 from tests.support.processes import grandchildren
 
-GAPS = (0.15, 1.2)
-"""Seconds between strikes."""
-CALM_AFTER_POSTGRES = 5.0
-"""Postgres gets so long to come back before it is struck again, or nothing would ever be done."""
-
 
 class Kind(StrEnum):
     """One kind of strike."""
@@ -34,9 +29,10 @@ class Kind(StrEnum):
     RESTART_POSTGRES = "fast restart of Postgres"
     ABORT_POSTGRES = "immediate restart of Postgres"
     CUT_CONNECTIONS = "cut of some connections"
+    END_BACKEND = "end of one connection"
 
 
-SHARES: Mapping[Kind, int] = {
+MIXED: Mapping[Kind, int] = {
     Kind.KILL_SERVICE: 5,
     Kind.PAUSE_SERVICE: 4,
     Kind.STOP_SERVICE: 2,
@@ -55,6 +51,25 @@ POSTGRES = {
 
 
 @dataclass(frozen=True, slots=True)
+class Weather:
+    """What strikes, and how often."""
+
+    shares: Mapping[Kind, int]
+    gaps: tuple[float, float]
+    """Seconds between strikes."""
+    calm: float = 5.0
+    """Postgres gets so long to come back before it is struck again, or nothing would ever be done."""
+
+
+WEATHERS: Mapping[str, Weather] = {
+    "mixed": Weather(MIXED, (0.15, 1.2)),
+    "postgres": Weather(dict.fromkeys(POSTGRES, 1), (3.0, 6.0), calm=0.0),
+    "backends": Weather({Kind.END_BACKEND: 1}, (0.1, 0.1)),
+}
+"""Everything at once; Postgres restarted every few seconds; ten connections ended a second."""
+
+
+@dataclass(frozen=True, slots=True)
 class Strike:
     """A strike at an instant of the storm; `who` is the number of a service, `seconds` how long it stays down."""
 
@@ -64,16 +79,18 @@ class Strike:
     seconds: float
 
 
-def plan(chance: random.Random, seconds: float, services: int, lease: float) -> Iterator[Strike]:
+def plan_strikes(
+    chance: random.Random, seconds: float, services: int, lease: float, weather: Weather = WEATHERS["mixed"]
+) -> Iterator[Strike]:
     """The strikes of a storm. A pause may be shorter or longer than the lease."""
-    at, calm_until = chance.uniform(*GAPS), 0.0
+    at, calm_until = chance.uniform(*weather.gaps), 0.0
     while at < seconds:
-        kind = chance.choices(list(SHARES), list(SHARES.values()))[0]
+        kind = chance.choices(list(weather.shares), list(weather.shares.values()))[0]
         strike = Strike(at, kind, chance.randrange(services), chance.uniform(0.1, 2.5 * lease))
         if kind not in POSTGRES or at >= calm_until:
             yield strike
-            calm_until = at + CALM_AFTER_POSTGRES if kind in POSTGRES else calm_until
-        at += chance.uniform(*GAPS)
+            calm_until = at + weather.calm if kind in POSTGRES else calm_until
+        at += chance.uniform(*weather.gaps)
 
 
 @dataclass
@@ -109,7 +126,9 @@ class Struck:
             case Kind.KILL_WORKER:
                 return self._kill_worker(strike)
             case Kind.CUT_CONNECTIONS:
-                return await self._cut()
+                return await self._cut(3)
+            case Kind.END_BACKEND:
+                return await self._cut(1)
             case _:
                 return self._strike_postgres(POSTGRES[strike.kind])
 
@@ -128,21 +147,21 @@ class Struck:
             return False
         return True
 
-    async def _cut(self) -> bool:
+    async def _cut(self, count: int) -> bool:
         try:
             connection = await asyncpg.connect(self.dsn, timeout=5)
         except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
             return False
         try:
-            await connection.fetch(CUT, timeout=5)
+            ended = await connection.fetch(CUT, count, timeout=5)
         except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
             return False
         finally:
             connection.terminate()
-        return True
+        return bool(ended)
 
 
 CUT = """
 SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-WHERE application_name = 'headrace' AND pid <> pg_backend_pid() ORDER BY random() LIMIT 3
+WHERE application_name = 'headrace' AND pid <> pg_backend_pid() ORDER BY random() LIMIT $1
 """

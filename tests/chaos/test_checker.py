@@ -37,6 +37,11 @@ INSERT INTO headrace.backfill (project_id, pipeline, name, start_at, end_at, eve
                                priority, status, finished_at)
 VALUES (1, 'p', 'n', now(), now(), '1 hour', 'all', 'forwards', 1, 0, 'completed', now());
 INSERT INTO headrace.backfill_interval VALUES (1, 1, '2026-01-01', '2026-01-02', 'made', NULL, 1, 4);
+INSERT INTO headrace.event (project_id, source, kind, key, occurred_at) VALUES
+    (1, 'schedule:p/s', 'slot', '1', '2026-01-01'), (1, 'schedule:p/s', 'slot', '2', '2026-01-02'),
+    (1, 'sensor:s', 'sensor', '1', now());
+INSERT INTO headrace.schedule_state (project_id, source, pattern, last_slot) VALUES (1, 'schedule:p/s', '', '2026-01-02');
+INSERT INTO headrace.sensor (project_id, name, settings, delivered) VALUES (1, 's', '{}', 1);
 """
 
 BREACHES = {
@@ -50,6 +55,9 @@ BREACHES = {
         DROP INDEX headrace.event_fate_once_by_key; UPDATE headrace.event_fate SET dedup_key = 'a' WHERE event_id = 2""",
     "an event was left out and nothing says why": "INSERT INTO headrace.event_fate (event_id, trigger_id, fate) VALUES (3, 1, 'dead')",
     "a run ended and has not become the event that a trigger listens for": "INSERT INTO headrace.ended_run VALUES (1)",
+    "a slot of a schedule became several events": "UPDATE headrace.event SET occurred_at = '2026-01-02' WHERE kind = 'slot'",
+    "a schedule has a slot behind the last one that it counts": "UPDATE headrace.schedule_state SET last_slot = '2026-01-01'",
+    "a sensor has more events than it says that it gave": "UPDATE headrace.sensor SET delivered = 0",
     "a run's end became several events": """
         INSERT INTO headrace.event (project_id, source, kind, key, payload, occurred_at)
         VALUES (1, 'run:p', 'completed', '1', '{"run": 1}', now()), (1, 'run:p', 'completed', '1b', '{"run": 1}', now())""",
@@ -60,6 +68,7 @@ BREACHES = {
         INSERT INTO headrace.slot (run_id, block, pool, project_id, fence, slots, rank)
         VALUES (1, 'b', 'press', 1, 1, 1, now())""",
     "more blocks ran than their pool has slots": "UPDATE headrace.block_run SET finished_at = '2026-01-01 00:10:00.001' WHERE run_id = 1",
+    "a block needed slots of a pool that has no size": "DELETE FROM headrace.pool",
     "a run is recorded for two intervals of backfills": "INSERT INTO headrace.backfill_interval VALUES (1, 2, '2026-01-01', '2026-01-02', 'made', NULL, 1, 4)",
     "an interval's run is not for that interval": "UPDATE headrace.backfill_interval SET start_at = '2026-01-03'",
     "an interval was made more often than it was tried": "UPDATE headrace.backfill_interval SET tries = 2",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import statistics
 import time
 
 import asyncpg
@@ -15,7 +16,8 @@ from headrace.store import database as database_module
 from headrace.store.errors import DatabaseBusy, DatabaseUnavailable
 
 from tests.chaos.checker import faults
-from tests.chaos.histories import assert_history_holds, branching_project
+from tests.chaos.histories import INSTANTS, assert_history_holds, branching_project
+from tests.chaos.telling import tell
 from tests.support.projects import write_pipeline, write_project
 from tests.support.proxy import proxy
 
@@ -44,11 +46,12 @@ async def test_fault_07_steps_whose_answer_is_lost_after_the_commit_are_looked_u
     """Every third step of a run is committed and its answer cut off: no block runs twice, no output is there twice."""
     project = branching_project(tmp_path)
     async with proxy(database_url) as between, opened(project, between.url, poll=0.05) as headrace:
-        for lost in range(1, 6):
+        for lost in range(1, max(5, INSTANTS) + 1):
             between.lose_answers(b"recorded_step", times=1)
             view = await finished(headrace, await headrace.create_run("branching"))
             assert view.status == "completed"
             assert between.answers_lost == lost
+        tell(f"answers to a COMMIT lost: {lost}, each looked up")
         assert await watcher.fetchval("SELECT max(attempt) FROM headrace.block_run") == 1
         assert await watcher.fetchval("SELECT max(fence) FROM headrace.run") == 1
     await assert_history_holds(database_url, tmp_path)
@@ -111,22 +114,28 @@ async def test_fault_09_runs_go_on_while_every_connection_of_the_pool_is_held(
     write_pipeline(project, "p", {"a": (), "b": ("a",)}, {"a": source})
     monkeypatch.setattr(database_module, "ACQUIRE_SECONDS", 0.3)
     async with opened(project, database_url, lease=0.9, poll=0.05) as headrace:
-        run = await headrace.create_run("p")
-        pool = headrace.database.pool
-        held = [await pool.acquire() for _ in range(pool.get_max_size())]
-        began = time.monotonic()
-        with pytest.raises(DatabaseBusy):
-            await headrace.show(run)
-        assert time.monotonic() - began < 3
-        async with asyncio.timeout(30):
-            while await watcher.fetchval("SELECT status FROM headrace.run WHERE id = $1", run) != "completed":
-                live = "SELECT count(*) FROM headrace.service WHERE lease_until > now()"
-                assert await watcher.fetchval(live) == 1, "the lease is renewed all the time"
-                await asyncio.sleep(0.05)
-        for connection in held:
-            await pool.release(connection)
-        assert (await headrace.show(run)).status == "completed"
+        for _ in range(max(INSTANTS // 8, 1)):
+            await assert_a_run_ends_without_the_pool(headrace, watcher)
+        tell(f"pool exhausted {max(INSTANTS // 8, 1)} times: each time readers were told, and a run went on")
         assert await watcher.fetchval("SELECT max(attempt) FROM headrace.block_run") == 1
+
+
+async def assert_a_run_ends_without_the_pool(headrace, watcher):
+    run = await headrace.create_run("p")
+    pool = headrace.database.pool
+    held = [await pool.acquire() for _ in range(pool.get_max_size())]
+    began = time.monotonic()
+    with pytest.raises(DatabaseBusy):
+        await headrace.show(run)
+    assert time.monotonic() - began < 3
+    async with asyncio.timeout(30):
+        while await watcher.fetchval("SELECT status FROM headrace.run WHERE id = $1", run) != "completed":
+            live = "SELECT count(*) FROM headrace.service WHERE lease_until > now()"
+            assert await watcher.fetchval(live) == 1, "the lease is renewed all the time"
+            await asyncio.sleep(0.05)
+    for connection in held:
+        await pool.release(connection)
+    assert (await headrace.show(run)).status == "completed"
 
 
 async def test_fault_11_a_deadlock_is_tried_again_and_shows_nowhere(database, watcher):
@@ -178,6 +187,32 @@ async def test_fault_12_a_listener_that_hears_nothing_any_more_is_replaced_and_p
                 await asyncio.sleep(0.02)
         between.speak()
     await assert_history_holds(database_url, tmp_path)
+
+
+async def test_fault_12_what_a_deaf_listener_does_not_hear_is_found_by_the_next_poll(tmp_path, database_url, watcher):
+    poll = 0.5
+    project = write_project(tmp_path / "project")
+    write_pipeline(project, "p", {"a": ()})
+    chance = random.Random(12)
+    environ = {**os.environ, "HEADRACE_DATABASE_URL": database_url}
+    async with proxy(database_url) as between, open_headrace(project, environ=environ, drive=False) as elsewhere:
+        between.silence(who_said=b'LISTEN "headrace_wake"')
+        through = {**environ, "HEADRACE_DATABASE_URL": between.url}
+        settings = EngineSettings(poll=poll)
+        async with open_headrace(project, environ=through, claim_all=True, settings=settings) as deaf:
+            await finished(deaf, await elsewhere.create_run("p"))
+            for _ in range(max(INSTANTS, 5)):
+                await asyncio.sleep(chance.uniform(0.0, poll))
+                await finished(deaf, await elsewhere.create_run("p"))
+    rows = await watcher.fetch("SELECT started_at - created_at AS waited FROM headrace.run ORDER BY id OFFSET 1")
+    waited = sorted(row["waited"].total_seconds() for row in rows)
+    at_99 = statistics.quantiles(waited, n=100, method="inclusive")[98]
+    tell(
+        f"{len(waited)} runs without a notification: started after {statistics.median(waited):.2f} s in the median, "
+        f"{at_99:.2f} s in the 99th percentile, polled every {poll:g} s"
+    )
+    assert statistics.median(waited) > poll / 8, "nobody may have told"
+    assert at_99 < poll + 0.5
 
 
 async def test_fault_13_notifications_are_few_however_many_runs_are_made(database, watcher):

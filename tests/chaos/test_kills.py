@@ -15,6 +15,7 @@ from headrace.store.errors import DATABASE_AWAY
 
 from tests.chaos.checker import faults, orphan_blobs
 from tests.chaos.histories import INSTANTS, assert_history_holds, branching_project, create, ended
+from tests.chaos.telling import tell
 from tests.support.postgres import server_environ, server_home
 from tests.support.processes import grandchildren
 from tests.support.projects import write_pipeline, write_project
@@ -51,6 +52,7 @@ async def test_fault_01_runs_survive_kill_9_of_their_service_at_random_instants(
     async with service(project, database_url, lease=0.5):
         assert await ended(database_url, runs, 300) == ["completed"] * len(runs)
     await assert_history_holds(database_url, tmp_path)
+    tell(f"kill -9 of the service at {INSTANTS} instants: {len(runs)} runs completed")
 
 
 STEPS = 6
@@ -107,13 +109,15 @@ async def test_fault_02_a_killed_worker_costs_one_attempt_and_nothing_else(tmp_p
     chance = random.Random(2)
     async with service(project, database_url) as running:
         runs = [await create(project, database_url) for _ in range(2 + INSTANTS // 8)]
-        waiting = asyncio.create_task(ended(database_url, runs, 300))
+        waiting, killed = asyncio.create_task(ended(database_url, runs, 300)), 0
         for _ in range(INSTANTS):
             await asyncio.sleep(chance.uniform(0.01, 0.05))
             victims = grandchildren(running.pid)
             if victims:
                 os.kill(chance.choice(victims), signal.SIGKILL)
+                killed += 1
         assert await waiting == ["completed"] * len(runs)
+    tell(f"kill -9 of {killed} workers: {len(runs)} runs completed")
     await assert_history_holds(database_url, tmp_path)
 
 
@@ -169,7 +173,8 @@ async def assert_runs_survive_the_end_of_postgres(project, environ, number, tmp_
         began = time.monotonic()
         await headrace.finished(await headrace.create_run("branching"))
         longest = time.monotonic() - began
-        for _ in range(max(INSTANTS // 3, 2)):
+        times = INSTANTS if number == signal.SIGKILL and INSTANTS >= 50 else max(INSTANTS // 3, 2)
+        for _ in range(times):
             run = await patiently(headrace.create_run, "branching")
             await asyncio.sleep(chance.uniform(0.0, longest))
             ended = _postmaster(folder)
@@ -181,6 +186,7 @@ async def assert_runs_survive_the_end_of_postgres(project, environ, number, tmp_
                     await asyncio.sleep(0.05)
             assert view.status == "completed", view.reason
             await patiently(headrace.show, run)
+        tell(f"Postgres ended by {signal.Signals(number).name} at {times} instants of a run: all completed")
         await patiently(assert_history_holds, headrace.database.address.dsn, tmp_path)
 
 

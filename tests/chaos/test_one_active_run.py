@@ -14,6 +14,7 @@ from headrace.store.database import Database
 from tests.chaos.checker import faults
 from tests.chaos.fleet import Fleet
 from tests.chaos.rest import at_rest
+from tests.chaos.telling import tell
 from tests.chaos.writers import Line
 from tests.support.projects import write_pipeline, write_project
 from tests.support.triggers import webhook, write_triggers
@@ -109,3 +110,4 @@ async def test_the_union_over_runs_is_all_events_and_none_twice(
     assert sorted(number for numbers in runs.values() for number in numbers) == list(range(EVENTS))
     assert 1 < len(runs) < EVENTS
     assert fleet.faults == []
+    tell(f"{EVENTS} events from {WRITERS} writers, {PORTIONS} strikes: {len(runs)} runs, each event in exactly one")

@@ -17,6 +17,7 @@ import asyncpg
 import pytest
 from headrace.store.database import Database
 
+from tests.chaos.telling import tell
 from tests.support.projects import write_pipeline, write_project
 from tests.support.schedule_service import start_timekeeping
 from tests.support.schedules import MovedClock, schedule, slots_of, timekeeping, until_slots, utc
@@ -84,6 +85,7 @@ async def assert_each_slot_is_one_event_and_one_run(database: Database) -> None:
     )
     assert len(rows) == SCHEDULES
     assert [dict(row) for row in rows if not row["events"] == row["keys"] == row["seconds"]] == []
+    tell(f"{SCHEDULES} schedules a second, three services: {sum(row['events'] for row in rows)} slots, each one run")
     runs = await database.fetch("SELECT run_id FROM headrace.event_fate WHERE fate = 'run'")
     assert len({row["run_id"] for row in runs}) == await database.fetchval("SELECT count(*) FROM headrace.event")
 
