@@ -213,7 +213,7 @@ async def _script(headrace: Headrace, text: str, environ: Mapping[str, str], *ar
 
 
 async def _block_environ(headrace: Headrace) -> Mapping[str, str]:
-    from headrace.store.database import project_database
+    from headrace.store.project_role import project_database
 
     return await project_database(headrace.database, headrace.project.root)
 

@@ -6,7 +6,10 @@ import datetime as dt
 import decimal
 import json
 import math
+import sys
 import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -154,6 +157,35 @@ def test_values_that_json_would_change_are_pickled(value: Any, tmp_path: Path) -
     assert codec is Codec.PICKLE
     assert type(back) is type(value)
     assert back == value
+
+
+@dataclass
+class Report:
+    title: str
+    source: object
+
+
+@pytest.mark.parametrize("hold", [
+    lambda file: {"file": file}, lambda file: [1, {2: [file]}], lambda file: Report("r", file), lambda file: lambda: file,
+], ids=["dict", "nested", "object", "closure"])  # fmt: skip
+def test_an_open_file_within_a_value_is_refused_and_named(tmp_path: Path, hold: Callable[[Any], Any]) -> None:
+    (tmp_path / "trips.csv").write_text("a,b")
+    told = r"the open file .*trips\.csv cannot leave its process"
+    with (tmp_path / "trips.csv").open() as file, pytest.raises(UnstorableOutput, match=told) as caught:
+        encode_output(hold(file), str(tmp_path), "out", 65536)
+    assert "return the data it gives" in caught.value.remedy
+    assert [path.name for path in tmp_path.iterdir()] == ["trips.csv"]
+
+
+def test_a_memoryview_within_a_value_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UnstorableOutput, match=r"bytes\(view\)"):
+        encode_output([memoryview(b"ab")], str(tmp_path), "out", 65536)
+
+
+def test_the_standard_streams_are_those_of_the_reader(tmp_path: Path, monkeypatch) -> None:
+    with (tmp_path / "printed").open("w") as file:
+        monkeypatch.setattr(sys, "stdout", file)
+        assert stored(Report("r", file), tmp_path)[0].source is file
 
 
 def test_an_open_file_is_refused_with_its_index_and_type(tmp_path: Path) -> None:

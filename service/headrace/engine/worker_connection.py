@@ -27,6 +27,7 @@ from headrace.worker.protocol import (
     LogRecord,
     Outcome,
     Question,
+    Ready,
     Result,
     Retire,
     Start,
@@ -41,6 +42,9 @@ _PIPE_READ = 65_536
 _START = encode(Start())
 _TURNS = 8
 """Reads in one turn of the event loop: more than a pipe holds, and a flood still lets other work in."""
+
+UP_SECONDS = 30.0
+"""How long a worker may take from its fork until it reads; then it hangs in something that its fork left locked."""
 
 _MOST_BYTES = 64 * 1024 * 1024
 """Bytes of one message of a worker; a longer one comes from code that writes where it must not."""
@@ -96,6 +100,7 @@ class Worker:
         on_end: Callable[[Worker], None],
         caps: LogCaps,
         answers: Answers = answer_nothing,
+        up_within: float = UP_SECONDS,
     ) -> None:
         self.pid = forked.pid
         self.key: WorkerKey | None = None
@@ -127,7 +132,10 @@ class Worker:
         self._on_result: Callable[[Result], None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._timed_out: float | None = None
+        self._up_within = up_within
+        self._is_up = False
         self._loop = asyncio.get_running_loop()
+        self._coming_up = self._loop.call_later(up_within, self._give_up)
         self.gone: asyncio.Future[str] = self._loop.create_future()
         self._loop.add_reader(self._socket, self._read)
         for fd in self._pipes:
@@ -205,6 +213,10 @@ class Worker:
             self._timer = self._loop.call_later(timeout, self._time_out, timeout, grace)
         self._send(_START)
 
+    def _give_up(self) -> None:
+        log.error("worker %s did not come up within %g s: it is ended", self.pid, self._up_within)
+        self.end(0)
+
     async def _end_before_raising(self, grace: float) -> None:
         stopping = asyncio.ensure_future(self._stop_answering(grace))
         with anyio.CancelScope(shield=True):  # anyio would cancel again and again
@@ -248,6 +260,7 @@ class Worker:
         if self.gone.done():
             return
         self._read(sys.maxsize)
+        self._coming_up.cancel()
         self._drop_descriptors()
         how = _how_it_ended(status)
         self.gone.set_result(how)
@@ -316,6 +329,9 @@ class Worker:
                     self._hold_while_full()
             case Question():
                 self._take_question(message)
+            case Ready():
+                self._is_up = True
+                self._coming_up.cancel()
             case Retire():
                 self.is_retiring = True
 
@@ -432,7 +448,10 @@ class Worker:
         if self._timed_out is not None:
             message = f"the block ran longer than its limit of {self._timed_out:g} s and was ended."
             return Result(call, Outcome.FAILED, failure=Failure("timeout", "TimeoutError", message, text=message))
-        message = f"the worker ended {how} while it ran the block."
+        if self._is_up:
+            message = f"the worker ended {how} while it ran the block."
+        else:
+            message = f"the worker did not come up: it ended {how} before the block began."
         return Result(call, Outcome.FAILED, failure=Failure("died", "WorkerDied", message, text=message))
 
 

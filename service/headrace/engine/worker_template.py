@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import os
 import signal
 import socket
@@ -14,6 +15,12 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from headrace.domain.errors import HeadraceError
+from headrace.worker import linux
+
+log = logging.getLogger(__name__)
+
+ANSWER_SECONDS = 30.0
+"""How long the template may take for a fork or a signal; then it hangs, and no block could be ended through it."""
 
 _PACKET = 4096
 _GONE = -int(signal.SIGKILL)
@@ -58,15 +65,26 @@ class Forked:
 
 
 class TemplateProcess:
-    """One life of the template: started, ready, ended. `on_exit(pid, status)` is called for each ended worker."""
+    """One life of the template: started, ready, ended. `on_exit(pid, status)` is called for each ended worker.
 
-    def __init__(self, on_exit: Callable[[int, int], None], on_end: Callable[[], None]) -> None:
+    Whatever it is asked for it answers. One that lets `answer_within` seconds pass hangs: it ends, with its workers.
+    """
+
+    def __init__(
+        self,
+        on_exit: Callable[[int, int], None],
+        on_end: Callable[[], None],
+        answer_within: float = ANSWER_SECONDS,
+    ) -> None:
         self._on_exit = on_exit
         self._on_end = on_end
+        self._answer_within = answer_within
         self._loop = asyncio.get_running_loop()
         self._ready: asyncio.Future[None] = self._loop.create_future()
+        self._is_up = False
         self._forks: dict[int, asyncio.Future[int]] = {}
         self._next = 0
+        self._deadlines: dict[int, asyncio.TimerHandle] = {}
         self._live: set[int] = set()
         self._socket: socket.socket | None = None
         self._process: Started | None = None
@@ -79,7 +97,7 @@ class TemplateProcess:
     @property
     def is_alive(self) -> bool:
         """Whether forks can be asked for."""
-        return self._socket is not None and self._ready.done()
+        return self._socket is not None and self._is_up
 
     async def start(self, launch: Spawn, environ: Mapping[str, str], preload: Sequence[str], deadline: float) -> None:
         """Start, and return when the template has imported everything. Raises WorkersUnavailable."""
@@ -95,14 +113,19 @@ class TemplateProcess:
             theirs.close()
             async with asyncio.timeout(deadline):
                 await self._ready
-        except (OSError, TimeoutError) as error:
+        except TimeoutError as error:
+            self._end_at_once()
             await self.stop()
-            raise WorkersUnavailable(
-                f"the workers' template process did not come up within {deadline:g} s.",
-                remedy="Look at the service's error output for what its imports said.",
-            ) from error
+            raise _not_up(f"was not ready within {deadline:g} s: one of its imports hangs") from error
+        except OSError as error:
+            raise _not_up(f"could not be started: {error}") from error
+        except WorkersUnavailable as error:
+            await self.stop()
+            raise _not_up("ended before it was ready") from error
         finally:
             theirs.close()
+            if not self._is_up:
+                self._close()
 
     async def fork(self) -> Forked:
         """One more worker. Raises WorkersUnavailable when the template is gone or cannot fork."""
@@ -128,8 +151,7 @@ class TemplateProcess:
     async def _ask_fork(self, fds: list[int]) -> int:
         if self._socket is None:
             raise _ended()
-        self._next += 1
-        number = self._next
+        number = self._number("a fork")
         answer: asyncio.Future[int] = self._loop.create_future()
         self._forks[number] = answer
         try:
@@ -144,8 +166,34 @@ class TemplateProcess:
         """Send a signal to a worker's whole process group; nothing happens if it has ended."""
         if self._socket is None:
             return
+        request = {"op": "kill", "id": self._number("a signal"), "pid": pid, "signal": int(number)}
         with contextlib.suppress(OSError):
-            self._socket.send(json.dumps({"op": "kill", "pid": pid, "signal": int(number)}).encode())
+            self._socket.send(json.dumps(request).encode())
+
+    def _number(self, what: str) -> int:
+        """The number of a request, which is to be answered in time."""
+        self._next += 1
+        self._deadlines[self._next] = self._loop.call_later(self._answer_within, self._hangs, what)
+        return self._next
+
+    def _hangs(self, what: str) -> None:
+        log.error(
+            "the workers' template process %s was asked for %s and has not answered within %g s: it hangs, and "
+            "is ended with its workers",
+            self.pid, what, self._answer_within,
+        )  # fmt: skip
+        self._end_at_once()
+        self._lost(f"did not answer within {self._answer_within:g} s and was ended")
+
+    def _end_at_once(self) -> None:
+        """Kill the template and its children: one that is stuck in a fork is bound to nobody's end yet."""
+        if self._process is None:
+            return
+        pids = linux.children(self.pid)
+        self._process.kill()
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
 
     async def stop(self) -> None:
         """Close the socket: the template ends every process below it, then itself. Returns when it has."""
@@ -174,6 +222,8 @@ class TemplateProcess:
 
     def _take(self, message: dict[str, Any]) -> None:
         operation = message["op"]
+        if (deadline := self._deadlines.pop(message.get("id", 0), None)) is not None:
+            deadline.cancel()
         if operation == "exited":
             self._live.discard(message["pid"])
             self._on_exit(message["pid"], message["status"])
@@ -182,7 +232,8 @@ class TemplateProcess:
             self._answer(message)
         elif operation == "refused":
             self._refuse(message)
-        elif not self._ready.done():
+        elif operation == "ready" and not self._ready.done():
+            self._is_up = True
             self._ready.set_result(None)
 
     def _answer(self, message: dict[str, Any]) -> None:
@@ -200,9 +251,10 @@ class TemplateProcess:
                 )
             )
 
-    def _lost(self) -> None:
-        """The template ended by itself; the kernel has killed its workers, their own children are left to us."""
-        self._close()
+    def _lost(self, how: str = "has ended") -> None:
+        """The template is gone; the kernel has killed its workers, their own children are left to us."""
+        was_up = self.is_alive
+        self._close(how)
         for pid in self._live:
             for send in (os.killpg, os.kill):
                 with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -210,20 +262,30 @@ class TemplateProcess:
         for pid in tuple(self._live):
             self._on_exit(pid, _GONE)
         self._live.clear()
-        self._on_end()
+        if was_up:
+            self._on_end()
 
-    def _close(self) -> None:
+    def _close(self, how: str = "has ended") -> None:
         if self._socket is None:
             return
         self._loop.remove_reader(self._socket)
         self._socket.close()
         self._socket = None
+        for deadline in self._deadlines.values():
+            deadline.cancel()
+        self._deadlines.clear()
         answers: list[asyncio.Future[Any]] = [self._ready, *self._forks.values()]
         for waiting in answers:
             if not waiting.done():
-                waiting.set_exception(_ended())
+                waiting.set_exception(_ended(how))
                 waiting.exception()  # told to whoever awaits it; nobody has to
 
 
-def _ended() -> WorkersUnavailable:
-    return WorkersUnavailable("the workers' template process has ended.", remedy="It is started again; try again.")
+def _ended(how: str = "has ended") -> WorkersUnavailable:
+    return WorkersUnavailable(f"the workers' template process {how}.", remedy="It is started again; try again.")
+
+
+def _not_up(how: str) -> WorkersUnavailable:
+    return WorkersUnavailable(
+        f"the workers' template process {how}.", remedy="Look at the service's error output for what its imports said."
+    )

@@ -7,6 +7,7 @@ is caused by a release, a fork, an exit or a waiter's short timer.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from collections import OrderedDict, deque
 from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -17,7 +18,14 @@ from typing import Any, Self
 from headrace.engine.worker_connection import Answers, NoAnswer, Worker, WorkerKey, answer_nothing
 from headrace.engine.worker_environment import worker_environ
 from headrace.engine.worker_logs import LogCaps, LogLine
-from headrace.engine.worker_template import Spawn, TemplateProcess, WorkersUnavailable, spawn
+from headrace.engine.worker_template import (
+    ANSWER_SECONDS,
+    Forked,
+    Spawn,
+    TemplateProcess,
+    WorkersUnavailable,
+    spawn,
+)
 
 __all__ = [
     "Answers",
@@ -30,6 +38,8 @@ __all__ = [
     "WorkersUnavailable",
     "worker_environ",
 ]
+
+log = logging.getLogger(__name__)
 
 MIB = 1024 * 1024
 DEFAULT_CAPS = LogCaps()
@@ -67,6 +77,7 @@ class WorkerPool:
         caps: LogCaps = DEFAULT_CAPS,
         spawn: Spawn = spawn,
         start_within: float = 60.0,
+        answer_within: float = ANSWER_SECONDS,
     ) -> None:
         self.on_free: Callable[[], None] | None = None
         """Called when a worker may have become available."""
@@ -81,6 +92,7 @@ class WorkerPool:
         self._caps = caps
         self._spawn = spawn
         self._start_within = start_within
+        self._answer_within = answer_within
         self._cores = os.cpu_count() or 1
         self._template: TemplateProcess | None = None
         self._workers: dict[int, Worker] = {}
@@ -100,8 +112,8 @@ class WorkerPool:
 
     async def __aenter__(self) -> Self:
         """Start the template and the spares. Raises WorkersUnavailable."""
-        self._is_open = True
         await self._start_template()
+        self._is_open = True
         for _ in range(self._spare_count):
             self._forking += 1
             await self._fork()
@@ -174,7 +186,7 @@ class WorkerPool:
         template = self._template
         if template is None:
             raise WorkersUnavailable("the pool of workers is not open.", remedy="Open it first.")
-        worker = Worker(await template.fork(), template.kill, self._ended, self._caps, self._answer)
+        worker = self._made(await template.fork(), template)
         worker.key = key
         self._workers[worker.pid] = worker
         return worker
@@ -337,10 +349,13 @@ class WorkerPool:
             forked = await template.fork()
         finally:
             self._forking -= 1
-        worker = Worker(forked, template.kill, self._ended, self._caps, self._answer)
+        worker = self._made(forked, template)
         self._workers[worker.pid] = worker
         self._spares.append(worker)
         self._offer()
+
+    def _made(self, forked: Forked, template: TemplateProcess) -> Worker:
+        return Worker(forked, template.kill, self._ended, self._caps, self._answer, self._answer_within)
 
     async def _answer(self, question: str, content: Mapping[str, Any]) -> Any:
         return await self.answers(question, content)
@@ -361,7 +376,7 @@ class WorkerPool:
             self._offer()
 
     async def _start_template(self) -> None:
-        self._template = TemplateProcess(self._exited, self._template_ended)
+        self._template = TemplateProcess(self._exited, self._template_ended, self._answer_within)
         await self._template.start(self._spawn, self._environ, self._preload, self._start_within)
 
     def _template_ended(self) -> None:
@@ -378,7 +393,8 @@ class WorkerPool:
             self._restarts += 1
             try:
                 await self._start_template()
-            except WorkersUnavailable:
+            except WorkersUnavailable as error:
+                log.error("no block can run: %s", error)
                 continue
             self._restarts = 0
             self._refill()

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import json
 import os
+import sys
+from collections import ChainMap
 from contextlib import suppress
 from dataclasses import dataclass
-from io import BytesIO, IOBase, StringIO
-from typing import IO, Any
+from io import BytesIO, IOBase, StringIO, TextIOWrapper
+from typing import IO, Any, ClassVar
 
 import cloudpickle
 import pandas as pd
@@ -196,7 +198,7 @@ def _write_pickle(value: Any, path: str, limit: int, index: int) -> _Written:
     spill = _Spill(path, limit)
     try:
         _refuse_open_file(value)
-        cloudpickle.Pickler(spill, protocol=5).dump(value)
+        _Pickler(spill, protocol=5).dump(value)
     except MemoryError:
         spill.discard()
         raise
@@ -213,9 +215,33 @@ def _write_pickle(value: Any, path: str, limit: int, index: int) -> _Written:
 
 
 def _refuse_open_file(value: Any) -> None:
-    """cloudpickle would store a file's text as a StringIO: another type, without a word."""
     if isinstance(value, IOBase) and not isinstance(value, (BytesIO, StringIO)):
-        raise TypeError("an open file cannot leave its process")
+        raise _open_file(value)
+
+
+def _open_file(file: Any) -> TypeError:
+    name = getattr(file, "name", None)
+    return TypeError(
+        f"the open file {name} cannot leave its process" if name else "an open file cannot leave its process"
+    )
+
+
+def _refuse_text_file(file: TextIOWrapper) -> Any:
+    if file is sys.stdout or file is sys.stderr:  # whoever reads it has such streams of its own
+        return cloudpickle.Pickler.dispatch_table[TextIOWrapper](file)
+    raise _open_file(file)
+
+
+def _refuse_memoryview(view: memoryview) -> Any:
+    raise TypeError("a memoryview cannot leave its process, its bytes can: bytes(view)")
+
+
+class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+    """cloudpickle, where it does not store one thing as another without a word: a file's text, a view's bytes."""
+
+    dispatch_table: ClassVar[Any] = ChainMap(
+        {TextIOWrapper: _refuse_text_file, memoryview: _refuse_memoryview}, cloudpickle.Pickler.dispatch_table
+    )
 
 
 def _type_name(value: Any) -> str:

@@ -29,9 +29,9 @@ def adopt_orphans() -> None:
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
-def children() -> list[int]:
-    """The pids of this process' children, zombies too, as /proc tells."""
-    own = os.getpid()
+def children(parent: int | None = None) -> list[int]:
+    """The pids of a process' children (this one's where none is given), zombies too, as /proc tells."""
+    own = os.getpid() if parent is None else parent
     return [pid for pid in _pids() if _parent_of(pid) == own]
 
 

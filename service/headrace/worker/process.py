@@ -25,6 +25,7 @@ from headrace.worker.protocol import (
     LogRecord,
     Outcome,
     Question,
+    Ready,
     Retire,
     Start,
     ToWorker,
@@ -147,6 +148,7 @@ def serve(fd: int) -> int:
     execution = Execution()
     sys.dont_write_bytecode = True
     try:
+        channel.send(Ready())
         while not _asked_to_stop and (message := channel.receive()) is not None:
             match message:
                 case Call():

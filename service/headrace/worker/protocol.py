@@ -196,6 +196,10 @@ class Start(Struct, frozen=True, tag_field="op", tag="start"):
     """Run the call that was sent last."""
 
 
+class Ready(Struct, frozen=True, tag_field="op", tag="ready"):
+    """The worker's first word: it came out of its fork and reads calls."""
+
+
 class Retire(Struct, frozen=True, tag_field="op", tag="retire"):
     """The call left processes behind: this worker is to get no other one."""
 
@@ -207,7 +211,7 @@ def encode(message: Struct) -> bytes:
 
 
 ToWorker = Call | Start | Answer
-FromWorker = Result | LogRecord | Question | Retire
+FromWorker = Result | LogRecord | Question | Ready | Retire
 _ENCODER = Encoder()
 to_worker: Callable[[bytes], ToWorker] = Decoder(ToWorker).decode
 """The message to a worker that some bytes (without their length) are. Raises msgspec.MsgspecError."""

@@ -116,8 +116,10 @@ class Template:
         request = json.loads(packet)
         if request["op"] == "fork":
             self._fork(request["id"], fds)
-        elif request["pid"] in self._workers:
+            return
+        if request["pid"] in self._workers:
             linux.end_group(request["pid"], request["signal"])
+        self._tell({"op": "signalled", "id": request["id"]})
 
     def _fork(self, number: int, fds: list[int]) -> None:
         own = os.getpid()
