@@ -22,6 +22,7 @@ from headrace.domain.errors import HeadraceError
 from headrace.domain.retention import ProjectRetention
 from headrace.driving import start_engine
 from headrace.engine.answering import RunAnswers
+from headrace.engine.births import Births
 from headrace.engine.clock import SystemClock
 from headrace.engine.engine import Engine, EngineSettings
 from headrace.engine.look_workers import LookWorkers
@@ -191,13 +192,14 @@ class Service:
         """Serve the projects until told to stop; the exit code."""
         announcer = Announcer(database)
         ids = {await self._kept(database, each): each for each in self.projects}
-        intake = Intake.of(database, ids, announcer.announce)
+        births = Births()
+        intake = Intake.of(database, ids, announcer.announce, births)
         pools = [_pool_sizes(database, number, each) for number, each in ids.items()]
         for sizes in pools:
             await sizes.keep()
         async with AsyncExitStack() as stack:
             headraces = [await self._driven(stack, database, number, each, intake) for number, each in ids.items()]
-            announcer.engines = [headrace.engine for headrace in headraces if headrace.engine is not None]
+            births.engines = [headrace.engine for headrace in headraces if headrace.engine is not None]
             async with anyio.create_task_group() as parts:
                 for name, run in {**intake.parts, "the announcer of runs": announcer.run}.items():
                     parts.start_soon(supervised, name, run)
@@ -211,7 +213,7 @@ class Service:
                 self.served.open(database, {headrace.project.name: headrace for headrace in headraces}, intake)
                 log.info("ready")
                 await self.served.stopping.wait()
-                quiet = await self._drained(announcer.engines)
+                quiet = await self._drained(births.engines)
                 parts.cancel_scope.cancel()
         return 0 if quiet else 1
 
@@ -242,7 +244,6 @@ class Announcer:
     """Tells engines of runs that were made: those here at once, those of other services through the database."""
 
     database: Database
-    engines: Sequence[Engine] = ()
     _made: anyio.Event = field(default_factory=anyio.Event)
 
     def announce(self, runs: Sequence[int]) -> None:

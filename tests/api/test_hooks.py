@@ -388,10 +388,10 @@ async def test_a_response_lost_after_the_commit_is_given_again(api: Api):
     accepted = asyncio.Event()
     real = api.served.intake.acceptor.announce
 
-    def heard(answers):
+    def heard(answers, driven):
         line.close()
         accepted.set()
-        real(answers)
+        real(answers, driven)
 
     api.served.intake.acceptor.announce = heard
     await line.send(b"{}")

@@ -17,6 +17,7 @@ from headrace.api.hosts import LOOPBACK_NAMES
 from headrace.api.listening import listening
 from headrace.api.served import ApiSettings, Served
 from headrace.domain.scopes import Scope
+from headrace.engine.births import Births
 from headrace.project.following import FollowedProject
 from headrace.service import Headrace, open_headrace
 from headrace.store.tokens import create_token
@@ -88,7 +89,8 @@ async def intake_of(headrace: Headrace) -> AsyncIterator[Intake]:
         if headrace.engine is not None:
             headrace.engine.wake()
 
-    intake = Intake.of(headrace.database, {headrace.project_id: followed}, made)
+    births = Births([headrace.engine] if headrace.engine else [])
+    intake = Intake.of(headrace.database, {headrace.project_id: followed}, made, births)
     async with anyio.create_task_group() as parts:
         for run in intake.parts.values():
             parts.start_soon(run)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -86,6 +87,12 @@ class Engine:
     _versions: dict[str, Pipeline] = field(default_factory=dict)
     _woken: asyncio.Event = field(default_factory=asyncio.Event)
     _stirred: asyncio.Event = field(default_factory=asyncio.Event)
+    _tasks: TaskGroup | None = None
+    """In which runs are driven, while they are."""
+    _claiming: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held around each claim until what was claimed is known here: one that overlapped would claim it anew."""
+    _left_none: bool = False
+    """Whether the last look for runs took all there were."""
 
     def __post_init__(self) -> None:
         clock = DatabaseClock(self.clock)
@@ -143,11 +150,12 @@ class Engine:
                 services.start_soon(self.lease.keep)
                 await self.lease.held.wait()
                 with self.database.waker.waking(self.wake):
-                    async with anyio.create_task_group() as tasks:
-                        tasks.start_soon(self.listener.run)
-                        tasks.start_soon(self.sweeper.run)
-                        await self._keep_claiming(tasks)
+                    async with anyio.create_task_group() as self._tasks:
+                        self._tasks.start_soon(self.listener.run)
+                        self._tasks.start_soon(self.sweeper.run)
+                        await self._keep_claiming()
             finally:
+                self._tasks = None
                 with anyio.move_on_after(LEAVE_SECONDS, shield=True):
                     await self._leave()
                 services.cancel_scope.cancel()
@@ -172,13 +180,13 @@ class Engine:
                 await self.clock.sleep(pause)
                 pause = min(pause * 2, 2.0)
 
-    async def _keep_claiming(self, tasks: TaskGroup) -> None:
+    async def _keep_claiming(self) -> None:
         while True:
             await self.lease.held.wait()
             self._woken.clear()
             try:
                 await self._look_after_driven()
-                await self._claim(tasks)
+                await self._claim()
             except DATABASE_AWAY as error:
                 log.warning("the database is away (%s); trying again", error)
             await self.clock.sleep(self.settings.gap)
@@ -200,17 +208,56 @@ class Engine:
             elif row.cancel_requested:
                 driver.cancel()
 
-    async def _claim(self, tasks: TaskGroup) -> None:
-        room = self.settings.most_runs - len(self._claimed)
-        if room <= 0 or self.only == set() or not self.lease.held.is_set() or self._parts.draining.is_set():
-            return
-        only = None if self.only is None else sorted(self.only)
-        driven = sorted(self._claimed)
-        for run in await claim_runs(self.database, self.id, self.project_id, limit=room, only=only, driven=driven):
+    @property
+    def room_at_birth(self) -> int:
+        """How many new runs it can hold from the moment they are made: 0 while others may wait for their turn."""
+        if self._tasks is None or self.only is not None or self._claiming.locked() or not self._may_claim:
+            return 0
+        if self._woken.is_set() or not self._left_none:
+            return 0
+        return min(self.settings.most_runs - len(self._claimed), self.pool.free)
+
+    @asynccontextmanager
+    async def birth(self) -> AsyncIterator[None]:
+        """Claim nothing while runs are made that this engine holds from the beginning; those must be adopted within."""
+        async with self._claiming:
+            try:
+                yield
+            except BaseException:
+                self.wake()  # whether they were made and are ours is only known to the database now
+                raise
+
+    def adopt(self, run: ClaimedRun) -> None:
+        """Drive a run that was claimed as it was made. Without a group of tasks its next holder does."""
+        if self._tasks is not None:
             self._claimed.add(run.id)
-            tasks.start_soon(self._drive, run)
+            self._tasks.start_soon(self._drive, run)
+
+    @property
+    def _may_claim(self) -> bool:
+        return self.lease.held.is_set() and not self._parts.draining.is_set()
+
+    async def _claim(self) -> None:
+        async with self._claiming:
+            if not await self._claim_some():
+                return
+        only = None if self.only is None else sorted(self.only)
         if await admit_runs(self.database, self.project_id, only):
             self.wake()
+
+    async def _claim_some(self) -> bool:
+        """Take what runs there is room for; False where none could be taken now."""
+        room = self.settings.most_runs - len(self._claimed)
+        self._left_none = False
+        if room <= 0 or self.only == set() or not self._may_claim:
+            return False
+        only = None if self.only is None else sorted(self.only)
+        driven = sorted(self._claimed)
+        runs = await claim_runs(self.database, self.id, self.project_id, limit=room, only=only, driven=driven)
+        for run in runs:
+            self.adopt(run)
+        self._left_none = len(runs) < room
+        return True
 
     def _lose_all(self) -> None:
         """Without a lease every run may be another service's by now: stop them all."""

@@ -321,6 +321,11 @@ def _encoded(value: Any) -> bytes:
     return value if isinstance(value, bytes) else _encode(value).encode()
 
 
+def as_stored(value: Any) -> Any:
+    """A JSON value as it comes back from the database."""
+    return json.loads(_encoded(value))
+
+
 def json_item(value: Any) -> Any:
     """A value as one item of an array of JSON, where asyncpg would take a list for a dimension of the array.
 

@@ -9,11 +9,16 @@ from typing import Any
 
 from headrace.domain.events import Accepted, Fate, FateOf, NewEvent
 from headrace.domain.limits import Gate
+from headrace.domain.statuses import RunStatus
 from headrace.domain.triggers import AtLimit
-from headrace.store.database import Database, json_item
+from headrace.store.database import Database, as_stored, json_item
 from headrace.store.queries import QUERIES
+from headrace.store.runs import Claimant, ClaimedRun
 
 STATEMENT_SECONDS = 30.0
+
+ProjectRun = tuple[int, ClaimedRun]
+"""A run that was claimed as it was made, and its project."""
 
 EventKey = tuple[int, str, str]
 """Project, source and key: what tells one event from another."""
@@ -107,20 +112,53 @@ def key_of(event: NewEvent) -> EventKey:
     return (event.project_id, event.source, event.key)
 
 
-async def accept_events(connection: Any, planned: Sequence[PlannedEvent]) -> list[Accepted]:
-    """Record events, each of another key, and make their runs; an answer for each, in order.
+async def accept_events(
+    connection: Any, planned: Sequence[PlannedEvent], claimants: Sequence[Claimant] = ()
+) -> tuple[list[Accepted], list[ProjectRun]]:
+    """Record events, each of another key, and make their runs: an answer for each, in order, and the runs claimed.
 
     One statement, committed by itself or with the caller's transaction. Those whose key was known change nothing and
     are answered with what was recorded first.
     """
     rows = await connection.fetch(
-        QUERIES["accept_events"], *_event_columns(planned), *_fate_columns(planned), timeout=STATEMENT_SECONDS
+        QUERIES["accept_events"],
+        *_event_columns(planned),
+        *_fate_columns(planned),
+        *_claimant_columns(claimants),
+        timeout=STATEMENT_SECONDS,
     )
     found = _accepted(rows, is_new=True)
     known = [item.key for item in planned if item.key not in found]
     if known:
         found |= await _known(connection, known)
-    return [found[item.key] for item in planned]
+    return [found[item.key] for item in planned], _claimed(planned, rows)
+
+
+def _claimed(planned: Sequence[PlannedEvent], rows: Sequence[Any]) -> list[ProjectRun]:
+    claimed = {(row["project_id"], row["source"], row["key"], row["trigger_id"]): row for row in rows if row["claimed"]}
+    return [
+        (row["project_id"], _claimed_run(fate, row))
+        for item in planned
+        for fate in item.fates
+        if (row := claimed.get((*item.key, fate.trigger))) is not None
+    ]
+
+
+def _claimed_run(fate: PlannedFate, row: Mapping[str, Any]) -> ClaimedRun:
+    return ClaimedRun(
+        id=row["run_id"],
+        pipeline=fate.pipeline or "",
+        version=fate.version or "",
+        status=RunStatus.INITIAL,
+        variables=as_stored(fate.variables),
+        fence=1,
+        step=0,
+        ending=None,
+        cancel_requested=False,
+        execution_date=fate.execution_date or row["now"],
+        started_at=None,
+        created_at=row["now"],
+    )
 
 
 async def _known(connection: Any, keys: Sequence[EventKey]) -> dict[EventKey, Accepted]:
@@ -172,6 +210,14 @@ def _fate_columns(planned: Sequence[PlannedEvent]) -> list[list[Any]]:
         [fate.priority for _, fate in pairs],
         [fate.execution_date for _, fate in pairs],
         [{gate.name: gate.cap for gate in fate.gates} or None for _, fate in pairs],
+    ]
+
+
+def _claimant_columns(claimants: Sequence[Claimant]) -> list[list[Any]]:
+    return [
+        [claimant.project_id for claimant in claimants],
+        [claimant.service for claimant in claimants],
+        [claimant.room for claimant in claimants],
     ]
 
 

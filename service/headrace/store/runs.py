@@ -57,6 +57,15 @@ class ClaimedRun:
     """Blocks that an earlier run completed; before the first step, all the others are in their first state."""
 
 
+@dataclass(frozen=True, slots=True)
+class Claimant:
+    """A service that takes up to `room` new runs of a project in the statement that makes them."""
+
+    project_id: int
+    service: UUID
+    room: int
+
+
 class BlockMove(NamedTuple):
     """The new state of one block run: a headrace.recorded_move without its run."""
 

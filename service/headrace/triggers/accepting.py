@@ -6,7 +6,7 @@ Events that wait at the same moment are committed by one statement.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
@@ -46,7 +46,7 @@ class Acceptor:
     planner: Planner
     recorder: Recorder
     made_runs: Callable[[Sequence[int]], None] = lambda runs: None
-    """Called after a commit with the runs that it made."""
+    """Called after a commit with the runs that it made and that nobody drives yet."""
     waits: Callable[[int], None] = lambda trigger: None
     """Called after a commit with each trigger that has one event more waiting for its batch."""
     _waiting: list[_Waiting] = field(default_factory=list)
@@ -92,10 +92,10 @@ class Acceptor:
         planned = await self.planner.plan_start(event, pipeline, priority=priority)
         return (await self.recorder.record_in(connection, [planned]))[0]
 
-    def announce(self, answers: Sequence[Accepted]) -> None:
-        """Tell of runs and waiting events that are committed now."""
+    def announce(self, answers: Sequence[Accepted], driven: Collection[int] = ()) -> None:
+        """Tell of runs and waiting events that are committed now; nobody need look for runs that are `driven`."""
         fresh = [answer for answer in answers if answer.is_new]
-        if runs := [run for answer in fresh for run in answer.runs]:
+        if runs := [run for answer in fresh for run in answer.runs if run not in driven]:
             self.made_runs(runs)
         for answer in fresh:
             for fate in answer.fates:
@@ -140,14 +140,14 @@ class Acceptor:
 
     async def _commit(self, batch: Sequence[_Waiting]) -> None:
         try:
-            answers = await self.recorder.record([item.planned for item in batch])
+            recorded = await self.recorder.record([item.planned for item in batch])
         except asyncpg.DataError as error:
             await self._commit_apart(batch, error)
             return
-        for item, answer in zip(batch, answers, strict=True):
+        for item, answer in zip(batch, recorded.answers, strict=True):
             if not item.answer.done():
                 item.answer.set_result(answer)
-        self.announce(answers)
+        self.announce(recorded.answers, recorded.driven)
 
     async def _commit_apart(self, batch: Sequence[_Waiting], error: asyncpg.DataError) -> None:
         """One event of the batch cannot be recorded: the others must not suffer for it."""

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
+from headrace.engine.births import Births
 from headrace.project.following import FollowedProject
 from headrace.store.database import Database
 from headrace.triggers.accepting import Acceptor
@@ -45,12 +46,13 @@ class Intake:
         database: Database,
         projects: Mapping[int, FollowedProject],
         made_runs: Callable[[Sequence[int]], None],
+        births: Births | None = None,
     ) -> Self:
-        """The intake of some projects, by id. `made_runs` hears of every run that it made."""
+        """The intake of some projects, by id. `made_runs` hears of runs that it made and `births` did not take."""
         served = [ServedProject(number, each.root, each.project().environ) for number, each in projects.items()]
         book = TriggerBook(database, served)
         pins = PipelinePins(database, {number: each.pipeline for number, each in projects.items()})
-        acceptor = Acceptor(Planner(book, pins), Recorder(database), made_runs)
+        acceptor = Acceptor(Planner(book, pins), Recorder(database, births or Births()), made_runs)
         batcher = Batcher(database, book, pins, made_runs)
         acceptor.waits = batcher.wake
         ended_runs = EndedRuns(database, acceptor, list(projects))

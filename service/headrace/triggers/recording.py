@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import asyncpg
 
 from headrace.domain.events import Accepted, Fate
 from headrace.domain.triggers import AtLimit
+from headrace.engine.births import Births
 from headrace.store.database import Database
 from headrace.store.events import (
     PlannedEvent,
@@ -23,13 +24,22 @@ from headrace.store.events import (
 MOST_ATTEMPTS = 5
 
 
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What became of events, in their order, and which of the runs that they made are driven already."""
+
+    answers: list[Accepted]
+    driven: frozenset[int] = frozenset()
+
+
 @dataclass(frozen=True)
 class Recorder:
     """Commits planned events with their runs."""
 
     database: Database
+    births: Births = field(default_factory=Births)
 
-    async def record(self, planned: Sequence[PlannedEvent]) -> list[Accepted]:
+    async def record(self, planned: Sequence[PlannedEvent]) -> Recorded:
         """Commit events of which no two have a mark in common (see `marks_of`). Safe to try again."""
         for _ in range(MOST_ATTEMPTS):
             try:
@@ -38,13 +48,15 @@ class Recorder:
                 continue  # another service took the same dedup key just now: the statement sees it next time
         return await self._record(planned)
 
-    async def _record(self, planned: Sequence[PlannedEvent]) -> list[Accepted]:
-        async def work() -> list[Accepted]:
+    async def _record(self, planned: Sequence[PlannedEvent]) -> Recorded:
+        async def work() -> Recorded:
             if _limited_triggers(planned):
                 async with self.database.transaction() as connection:
-                    return await self.record_in(connection, planned)
-            async with self.database.connection() as connection:
-                return await accept_events(connection, planned)
+                    return Recorded(await self.record_in(connection, planned))
+            async with self.births.offered() as offer, self.database.connection() as connection:
+                answers, claimed = await accept_events(connection, planned, offer.claimants)
+                offer.take(claimed)
+            return Recorded(answers, frozenset(run.id for _, run in claimed))
 
         return await self.database.retrying(work, attempts=MOST_ATTEMPTS)
 
@@ -52,11 +64,11 @@ class Recorder:
         """Record events, of which no two have a mark in common, inside the caller's transaction."""
         limited = _limited_triggers(planned)
         if not limited:
-            return await accept_events(connection, planned)
+            return (await accept_events(connection, planned))[0]
         await lock_triggers(connection, limited)
         active = await active_runs(connection, limited)
         decided = [_decided(item, active) for item in planned]
-        accepted = await accept_events(connection, [item for item, _ in decided])
+        accepted, _ = await accept_events(connection, [item for item, _ in decided])
         too_many = [run for (_, runs), answer in zip(decided, accepted, strict=True) if answer.is_new for run in runs]
         if too_many:
             await cancel_runs(connection, too_many)

@@ -1,6 +1,11 @@
 -- name: accept_events
 -- Record events and, in the same statement, what each trigger makes of those that are new: fates, runs and their blocks.
-WITH given AS (
+-- Services that have room hold from the beginning the first runs of theirs that have no gate to pass.
+WITH claimant AS (
+    SELECT c.project_id, c.service, c.room
+    FROM unnest($23::bigint[], $24::uuid[], $25::int[]) AS c (project_id, service, room)
+    JOIN headrace.service AS s ON s.id = c.service AND s.lease_until > now()
+), given AS (
     SELECT * FROM unnest(
         $1::bigint[], $2::text[], $3::text[], $4::text[], $5::json[], $6::json[], $7::bytea[], $8::timestamptz[],
         $9::bigint[]
@@ -28,15 +33,27 @@ WITH given AS (
             WHERE e.trigger_id = p.trigger_id AND e.dedup_key = p.dedup_key AND e.fate IN ('run', 'waiting')
         ) AS repeated
     ) AS d
+), claimed AS (
+    SELECT p.run_id, c.service
+    FROM claimant AS c
+    CROSS JOIN LATERAL (
+        SELECT p.run_id FROM planned AS p
+        WHERE p.project_id = c.project_id AND p.run_id IS NOT NULL AND p.gates IS NULL AND p.priority >= 0
+        ORDER BY p.priority DESC, p.run_id LIMIT c.room
+    ) AS p
 ), made AS (
     INSERT INTO headrace.run (id, project_id, pipeline, version, variables, priority, execution_date, trigger_id, rank,
-                              gates, gate_caps)
+                              gates, gate_caps, owner, fence)
     OVERRIDING SYSTEM VALUE
-    SELECT run_id, project_id, pipeline, version, variables, priority, COALESCE(execution_date, now()), trigger_id,
-           now() - priority * interval '10 minutes',
-           CASE WHEN gates IS NOT NULL THEN ARRAY(SELECT json_object_keys(gates)) END,
-           CASE WHEN gates IS NOT NULL THEN ARRAY(SELECT value::int FROM json_each_text(gates)) END
-    FROM planned WHERE run_id IS NOT NULL
+    SELECT p.run_id, p.project_id, p.pipeline, p.version, p.variables, p.priority, COALESCE(p.execution_date, now()),
+           p.trigger_id, now() - p.priority * interval '10 minutes',
+           CASE WHEN p.gates IS NOT NULL THEN ARRAY(SELECT json_object_keys(p.gates)) END,
+           CASE WHEN p.gates IS NOT NULL THEN ARRAY(SELECT value::int FROM json_each_text(p.gates)) END,
+           c.service, CASE WHEN c.service IS NULL THEN 0 ELSE 1 END
+    FROM planned AS p LEFT JOIN claimed AS c ON c.run_id = p.run_id
+    WHERE p.run_id IS NOT NULL
+), held AS (
+    INSERT INTO headrace.run_step (run_id, fence) SELECT run_id, 1 FROM claimed
 ), blocks AS (
     INSERT INTO headrace.block_run (run_id, block, position)
     SELECT p.run_id, b.block, b.position - 1
@@ -48,8 +65,9 @@ WITH given AS (
     INSERT INTO headrace.event_fate (event_id, trigger_id, fate, reason, dedup_key, run_id)
     SELECT event_id, trigger_id, fate, reason, dedup_key, run_id FROM planned
 )
-SELECT f.project_id, f.source, f.key, f.id AS event_id, p.trigger_id, p.fate, p.reason, p.run_id
-FROM fresh AS f LEFT JOIN planned AS p ON p.event_id = f.id
+SELECT f.project_id, f.source, f.key, f.id AS event_id, p.trigger_id, p.fate, p.reason, p.run_id,
+       c.run_id IS NOT NULL AS claimed, now() AS now
+FROM fresh AS f LEFT JOIN planned AS p ON p.event_id = f.id LEFT JOIN claimed AS c ON c.run_id = p.run_id
 ORDER BY f.id, p.run_id;
 
 -- name: known_events
