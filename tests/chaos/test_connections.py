@@ -6,6 +6,7 @@ import asyncio
 import os
 import random
 import statistics
+import sys
 import time
 
 import asyncpg
@@ -65,6 +66,34 @@ async def test_fault_07_a_claim_whose_answer_is_lost_is_made_good(tmp_path, data
         view = await finished(headrace, await headrace.create_run("branching"), seconds=10)
         assert view.status == "completed"
         assert between.answers_lost == 1
+    await assert_history_holds(database_url, tmp_path)
+
+
+async def test_fault_07_a_run_whose_making_was_not_answered_is_made_once(tmp_path, database_url, watcher):
+    """Asked for by the command line, by the API, as a run of one block and as a retry: each time one run is there."""
+    project = branching_project(tmp_path)
+    lost = {"marker": b"run_request", "times": 1, "request": b"COMMIT"}
+    async with proxy(database_url) as between:
+        between.lose_answers(**lost)
+        command = [sys.executable, "-m", "headrace", "run", str(project), "branching"]
+        environ = {**os.environ, "HEADRACE_DATABASE_URL": between.url}
+        process = await asyncio.create_subprocess_exec(*command, env=environ, stdout=asyncio.subprocess.DEVNULL)
+        assert await asyncio.wait_for(process.wait(), 60) == 0
+        async with opened(project, between.url, poll=0.05) as headrace:
+            (whole,) = [row["id"] for row in await watcher.fetch("SELECT id FROM headrace.run")]
+            for number, make in enumerate(
+                (
+                    lambda: headrace.create_run("branching"),
+                    lambda: headrace.create_run("branching", block="b01"),
+                    lambda: headrace.retry(whole),
+                ),
+                start=2,
+            ):
+                between.lose_answers(**lost)
+                view = await finished(headrace, await make())
+                assert view.status == "completed"
+                assert between.answers_lost == number
+                assert await watcher.fetchval("SELECT count(*) FROM headrace.run") == number
     await assert_history_holds(database_url, tmp_path)
 
 

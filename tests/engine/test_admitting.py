@@ -28,6 +28,7 @@ async def queue(database: Database, project: int, *gates: tuple[str, int], prior
             blocks=("b",),
             variables={},
             kept={},
+            key=uuid4().hex,
             priority=priority,
             gates=tuple(Gate(*gate) for gate in gates),
         ),

@@ -31,7 +31,7 @@ async def claimed(database: Database, service: UUID, count: int) -> list[Claimed
     async with database.connection() as connection:
         await renew_lease(connection, service, "here", 1, 60.0)
     for _ in range(count):
-        await create_run(database, NewRun(project, "p", "v", b"{}", ("a",), {}, {}))
+        await create_run(database, NewRun(project, "p", "v", b"{}", ("a",), {}, {}, uuid4().hex))
     return await claim_runs(database, service, project, limit=count)
 
 

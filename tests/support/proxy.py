@@ -35,7 +35,8 @@ class Proxy:
     url: str
     passages: list[Passage] = field(default_factory=list)
     answers_lost: int = 0
-    _to_lose: tuple[bytes, int] | None = None
+    _to_lose: tuple[bytes, bytes] = (b"", b"")
+    _times: int = 0
     _silenced: Callable[[Passage], bool] = lambda passage: False
 
     def silence(self, *, who_said: bytes = b"") -> None:
@@ -54,15 +55,17 @@ class Proxy:
         for passage in list(self.passages):
             passage.cut()
 
-    def lose_answers(self, marker: bytes, times: int) -> None:
-        """Of the next `times` requests of clients that have said `marker`, let the server work and lose the answer."""
-        self._to_lose = (marker, times)
+    def lose_answers(self, marker: bytes, times: int, *, request: bytes = b"") -> None:
+        """Of the next `times` requests (that hold `request`) of clients that have said `marker`, let the server work and
+        lose the answer."""
+        self._to_lose, self._times = (marker, request), times
 
     def hears(self, passage: Passage, data: bytes) -> bool:
         """Take in what a client says; whether it is passed on."""
         passage.said += data
-        if self._to_lose is not None and self._to_lose[0] in passage.said and self._to_lose[1] > 0:
-            self._to_lose = (self._to_lose[0], self._to_lose[1] - 1)
+        marker, request = self._to_lose
+        if self._times > 0 and marker in passage.said and request in data:
+            self._times -= 1
             passage.loses_answer = True
         passage.silent = passage.silent or self._silenced(passage)
         return not passage.silent

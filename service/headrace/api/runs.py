@@ -9,7 +9,6 @@ from pydantic import Field
 
 from headrace.api.fields import Given, Id, Text, Variables
 from headrace.api.pages import Page, PageQuery, page_of
-from headrace.api.problems import InvalidRequest
 from headrace.api.routes import Call, Route
 from headrace.domain.scopes import Scope
 from headrace.domain.statuses import RunStatus
@@ -104,7 +103,7 @@ async def show_waits(call: Call, path: RunPath) -> Waits:
 async def start_run(call: Call, headers: StartHeaders, body: NewRun) -> StartedRun:
     """Start a run of a pipeline, or of one of its blocks.
 
-    A start of the whole pipeline with an `Idempotency-Key` is made once: the same key again gives the same run.
+    A start with an `Idempotency-Key` is made once: the same key again gives the same run.
     """
     headrace = call.served.project(body.project)
     if body.block is None:
@@ -112,10 +111,12 @@ async def start_run(call: Call, headers: StartHeaders, body: NewRun) -> StartedR
             headrace.project_id, body.pipeline, body.variables, key=headers.key
         )
         return _started(call, accepted.runs[0])
-    if headers.key is not None:
-        raise InvalidRequest("Runs of one block take no Idempotency-Key.", remedy="Send it without that header.")
     run = await headrace.create_run(
-        body.pipeline, variables=body.variables, block=body.block, with_upstream=body.with_upstream
+        body.pipeline,
+        variables=body.variables,
+        block=body.block,
+        with_upstream=body.with_upstream,
+        key=headers.key,
     )
     return _started(call, run)
 
@@ -127,10 +128,11 @@ async def cancel_run(call: Call, path: RunPath) -> RunView:
     return await view_run(call.served.opened, path.run)
 
 
-async def retry_run(call: Call, path: RunPath, body: Retry) -> StartedRun:
-    """Run again what did not complete, as a new run that keeps the rest."""
+async def retry_run(call: Call, path: RunPath, headers: StartHeaders, body: Retry) -> StartedRun:
+    """Run again what did not complete, as a new run that keeps the rest; once for each `Idempotency-Key`."""
     headrace = await call.served.project_of(path.run)
-    return _started(call, await headrace.retry(path.run, from_block=body.from_block, latest=body.latest))
+    again = await headrace.retry(path.run, from_block=body.from_block, latest=body.latest, key=headers.key)
+    return _started(call, again)
 
 
 def _started(call: Call, run: int) -> StartedRun:

@@ -40,11 +40,15 @@ class StillRunning(HeadraceError):
 
 @dataclass(frozen=True)
 class RunCreation:
-    """Makes runs of one project's pipelines. `environ` is what the templates of their limits may read."""
+    """Makes runs of one project's pipelines, each for one request, which `key` tells from all others.
+
+    `environ` is what the templates of their limits may read.
+    """
 
     database: Database
     project_id: int
     environ: Mapping[str, str]
+    key: str
 
     async def fresh(self, pipeline: Pipeline, variables: Mapping[str, Any]) -> int:
         """A run of the whole pipeline; its id."""
@@ -108,6 +112,7 @@ class RunCreation:
                 blocks=topological_order(pipeline),
                 variables=_kept_variables(variables),
                 kept=kept,
+                key=self.key,
                 retry_of=earlier["id"] if earlier else None,
                 execution_date=earlier["execution_date"] if earlier else None,
                 gates=run_gates(self.project_id, pipeline, variables, self.environ),

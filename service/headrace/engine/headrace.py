@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar
+from uuid import uuid4
 
 import anyio
 
@@ -76,9 +78,8 @@ class Headrace:
     def __post_init__(self) -> None:
         self.project = self.followed.project()
 
-    @property
-    def _creation(self) -> RunCreation:
-        return RunCreation(self.database, self.project_id, self.project.environ)
+    def _creation(self, key: str | None) -> RunCreation:
+        return RunCreation(self.database, self.project_id, self.project.environ, key or uuid4().hex)
 
     def pipeline(self, uuid: str) -> Pipeline:
         """A pipeline as its files are now. Raises what is wrong with it, fault by fault."""
@@ -91,23 +92,35 @@ class Headrace:
         variables: Mapping[str, Any] | None = None,
         block: str | None = None,
         with_upstream: bool = False,
+        key: str | None = None,
     ) -> int:
-        """Record a run of a pipeline, or of one of its blocks, and give its id; it starts at once where we drive."""
-        pinned, given = self.pipeline(pipeline), dict(variables or {})
-        if block is None:
-            run = await self._creation.fresh(pinned, given)
-        else:
-            run = await self._creation.partial(pinned, block, given, with_upstream=with_upstream)
-        await self._drive(run)
-        return run
+        """Record a run of a pipeline, or of one of its blocks, and give its id; it starts at once where we drive.
 
-    async def retry(self, run: int, *, from_block: str | None = None, latest: bool = False) -> int:
-        """A new run that keeps what run `run` completed; of the same pinned pipeline, or of its `latest` files."""
+        Two calls of one `key` make one run. What the database raises while it is away comes after several tries.
+        """
+        pinned, given, creation = self.pipeline(pipeline), dict(variables or {}), self._creation(key)
+        if block is None:
+            made = partial(creation.fresh, pinned, given)
+        else:
+            made = partial(creation.partial, pinned, block, given, with_upstream=with_upstream)
+        return await self._made(made)
+
+    async def retry(
+        self, run: int, *, from_block: str | None = None, latest: bool = False, key: str | None = None
+    ) -> int:
+        """A new run that keeps what run `run` completed; of the same pinned pipeline, or of its `latest` files.
+
+        `key` as for `create_run`.
+        """
         row = await self._own(run)
         newest = self.pipeline(row["pipeline"]) if latest else None
-        again = await self._creation.retry(run, newest, from_block=from_block)
-        await self._drive(again)
-        return again
+        return await self._made(partial(self._creation(key).retry, run, newest, from_block=from_block))
+
+    async def _made(self, create: Callable[[], Awaitable[int]]) -> int:
+        """Make a run: where a commit's answer was lost, the second try finds what the first one made."""
+        run = await (self._patiently(create) if self.engine is None else self.database.retrying(create))
+        await self._drive(run)
+        return run
 
     async def cancel(self, run: int) -> None:
         """Ask for a run's cancel. Where we drive, a run that no service drives, now or later, is ended here.

@@ -9,6 +9,8 @@ from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
+import asyncpg
+
 from headrace.domain.limits import Gate
 from headrace.store.database import Database
 from headrace.store.queries import QUERIES
@@ -29,6 +31,8 @@ class NewRun:
     blocks: tuple[str, ...]
     variables: Mapping[str, Any]
     kept: Mapping[str, int]
+    key: str
+    """Of the request that makes it: the same request, made again, is no second run."""
     retry_of: int | None = None
     priority: int = 0
     execution_date: datetime | None = None
@@ -145,8 +149,20 @@ async def keep_version(connection: Any, version: str, pipeline: str, definition:
 async def create_run(database: Database, new: NewRun) -> int:
     """Record a run, its pinned pipeline and its blocks in one transaction, and give its id.
 
-    Services see it at their next look; `database.waker` makes them look at once.
+    Of one key there is one run: where it was made before, its id is given and nothing recorded. So this may be tried
+    again when it is not known whether it was committed. Services see a run at their next look; `database.waker` makes
+    them look at once.
     """
+    try:
+        return await _create_run(database, new)
+    except asyncpg.UniqueViolationError:
+        run = await database.fetchval(QUERIES["requested_run"], new.project_id, new.key)
+        if run is None:
+            raise
+        return int(run)
+
+
+async def _create_run(database: Database, new: NewRun) -> int:
     async with database.transaction() as connection:
         await keep_version(connection, new.version, new.pipeline, new.definition, new.blocks)
         run = await connection.fetchval(
@@ -162,6 +178,7 @@ async def create_run(database: Database, new: NewRun) -> int:
             new.execution_date,
             [gate.name for gate in new.gates] or None,
             [gate.cap for gate in new.gates] or None,
+            new.key,
         )
         if new.kept:
             await connection.execute(QUERIES["copy_kept_outputs"], run)

@@ -10,7 +10,8 @@ INSERT INTO headrace.pipeline_version AS v (hash, pipeline, definition, blocks) 
 ON CONFLICT (hash) DO UPDATE SET blocks = excluded.blocks WHERE v.blocks = '{}';
 
 -- name: create_run
--- A run in its first state with a row for each of its blocks; kept blocks count as completed by the earlier run.
+-- A run in its first state with a row for each of its blocks; kept blocks count as completed by the earlier run. The key
+-- of its request is refused where a run was made for it already.
 WITH new_run AS (
     INSERT INTO headrace.run (project_id, pipeline, version, variables, retry_of, priority, execution_date, rank,
                               gates, gate_caps)
@@ -22,8 +23,14 @@ WITH new_run AS (
            CASE WHEN b.kept IS NULL THEN 'initial' ELSE 'completed' END, b.kept,
            CASE WHEN b.kept IS NULL THEN NULL ELSE now() END
     FROM new_run, unnest($7::text[], $8::bigint[]) WITH ORDINALITY AS b (block, kept, position)
+), requested AS (
+    INSERT INTO headrace.run_request (run_id, project_id, key) SELECT id, $1, $12::text FROM new_run
 )
 SELECT id FROM new_run;
+
+-- name: requested_run
+-- The run that was made for the key of a request.
+SELECT run_id FROM headrace.run_request WHERE project_id = $1 AND key = $2;
 
 -- name: wake_services
 -- Tell every service that there may be work for it, and who says so.
