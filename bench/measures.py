@@ -16,10 +16,11 @@ from headrace.engine.views import RunView
 from headrace.samples import generate_trips
 from headrace.service import Headrace
 
-from bench.processes import cpu_seconds, family, peak_memory, pss
+from bench.processes import cpu_seconds, family, peak_memory, pss, server_pids
 from bench.projects import LOAD
 from bench.schedules import schedules
 from bench.table import Figure
+from bench.watching import watching
 from bench.webhooks import webhooks
 
 
@@ -146,7 +147,6 @@ async def etl(headrace: Headrace, rounds: int, rows: int = 250_000) -> list[Figu
     """The taxi job on 250k rows against a plain script with the fastest export, and the peak of memory."""
     body = await asyncio.to_thread(generate_trips, rows)
     ratios, peaks, floors = [], [], []
-    server = _server_pids(headrace)
     async with served(body) as url:
         await run(headrace, "etl", variables={"url": url})
         for _ in range(rounds):
@@ -154,7 +154,6 @@ async def etl(headrace: Headrace, rounds: int, rows: int = 250_000) -> list[Figu
             async with peak_memory() as peak:
                 ratios.append(took(await run(headrace, "etl", variables={"url": url})) / floors[-1])
             peaks.append(peak[0])
-    del server
     told = f"plain script {statistics.median(floors):.2f} s"
     return [
         Figure("etl / plain script", statistics.median(ratios), "x", 1.5, told),
@@ -218,29 +217,22 @@ async def _block_environ(headrace: Headrace) -> Mapping[str, str]:
     return await project_database(headrace.database, headrace.project.root)
 
 
-def _server_pids(headrace: Headrace) -> list[int]:
-    folder = headrace.database.address.folder
-    if folder is None or not (folder / "postmaster.pid").exists():
-        return []
-    return [int((folder / "postmaster.pid").read_text().split()[0])]
-
-
 async def idle(headrace: Headrace, rounds: int) -> list[Figure]:
     """Everything at rest: share of a core and memory, Postgres counted in."""
     await asyncio.sleep(2)
     seconds = 3.0 * rounds
-    pids = family(_server_pids(headrace))
+    pids = family(server_pids(headrace.database))
     before = cpu_seconds(pids)
     await asyncio.sleep(seconds)
     used = cpu_seconds(pids) - before
     return [
         Figure("idle, processor", used / seconds * 100, "% of a core", 1.0),
-        Figure("idle, memory", pss(family(_server_pids(headrace))) / 1e6, "MB", 300.0),
+        Figure("idle, memory", pss(family(server_pids(headrace.database))) / 1e6, "MB", 300.0),
     ]
 
 
 MEASURES = {
-    "idle": idle, "schedules": schedules, "chain40": chain40, "fan100": fan100, "export": export, "etl": etl,
+    "idle": idle, "schedules": schedules, "watching": watching, "chain40": chain40, "fan100": fan100, "export": export, "etl": etl,
     "webhooks": webhooks,
 }  # fmt: skip
 """Name to measure, in the order they are taken."""

@@ -8,9 +8,16 @@ from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from headrace.store.database import Database
+
 
 def family(extra: Collection[int] = ()) -> list[int]:
     """Pids of this process, of `extra`, and of everything below them."""
+    return below([os.getpid(), *extra])
+
+
+def below(roots: Collection[int]) -> list[int]:
+    """Pids of some processes and of everything below them."""
     parents: dict[int, list[int]] = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -19,13 +26,21 @@ def family(extra: Collection[int] = ()) -> list[int]:
             except OSError:
                 continue
             parents.setdefault(parent, []).append(int(entry.name))
-    found, waiting = [], [os.getpid(), *extra]
+    found, waiting = [], list(roots)
     while waiting:
         pid = waiting.pop()
         if pid not in found:
             found.append(pid)
             waiting += parents.get(pid, [])
     return found
+
+
+def server_pids(database: Database) -> list[int]:
+    """The pid of the embedded server; none where the database is another one."""
+    folder = database.address.folder
+    if folder is None or not (folder / "postmaster.pid").exists():
+        return []
+    return [int((folder / "postmaster.pid").read_text().split()[0])]
 
 
 def pss(pids: Collection[int]) -> int:
@@ -41,14 +56,14 @@ def pss(pids: Collection[int]) -> int:
 
 
 def cpu_seconds(pids: Collection[int]) -> float:
-    """Processor time of processes so far, user and system."""
+    """Processor time of processes so far, user and system, and of those of their children that have ended."""
     ticks = 0
     for pid in pids:
         try:
             fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         except OSError:
             continue
-        ticks += int(fields[11]) + int(fields[12])
+        ticks += sum(map(int, fields[11:15]))
     return ticks / os.sysconf("SC_CLK_TCK")
 
 

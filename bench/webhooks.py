@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -77,10 +78,10 @@ async def webhooks(headrace: Headrace, rounds: int) -> list[Figure]:
         environ = {**os.environ, "HEADRACE_HOME": headrace.project.environ["HEADRACE_HOME"]}
         command = [sys.executable, "-m", "headrace", "start", folder, "--port", "0", "--drain", "0"]
         async with served(command, environ) as ours:
-            await until_ready(ours)
-            begun, ended = await latencies(ours, SINGLE * rounds)
+            await until_ready(ours.url)
+            begun, ended = await latencies(ours.url, SINGLE * rounds)
             async with served([sys.executable, "-c", BARE, headrace.database.address.dsn], environ) as bare:
-                pairs = [(await accepted(ours), await accepted(bare)) for _ in range(rounds)]
+                pairs = [(await accepted(ours.url), await accepted(bare.url)) for _ in range(rounds)]
         await clear(headrace.database.address.dsn)
     ratio = statistics.median(one / other for one, other in pairs)
     told = f"bare handler {statistics.median(other for _, other in pairs):.0f}/s"
@@ -96,16 +97,24 @@ def _quantile(values: Sequence[float], percent: int) -> float:
     return statistics.quantiles(values, n=100, method="inclusive")[percent - 1]
 
 
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A server in a process of its own."""
+
+    url: str
+    pid: int
+
+
 @asynccontextmanager
-async def served(command: Sequence[str], environ: dict[str, str]) -> AsyncIterator[str]:
-    """The base URL of a server that a command starts; it ends with the block."""
+async def served(command: Sequence[str], environ: dict[str, str]) -> AsyncIterator[Server]:
+    """A server that a command starts; it ends with the block."""
     process = await asyncio.create_subprocess_exec(
         *command, env=environ, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
     )
     try:
         assert process.stdout is not None
         line = await asyncio.wait_for(process.stdout.readline(), START_SECONDS)
-        yield line.decode().split()[-1]
+        yield Server(line.decode().split()[-1], process.pid)
     finally:
         process.terminate()
         await process.wait()
