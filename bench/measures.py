@@ -232,7 +232,7 @@ async def idle(headrace: Headrace, rounds: int) -> list[Figure]:
 
 
 MEASURES = {
-    "idle": idle, "schedules": schedules, "watching": watching, "chain40": chain40, "fan100": fan100, "export": export, "etl": etl,
-    "webhooks": webhooks,
+    "idle": idle, "schedules": schedules, "watching": watching, "chain40": chain40, "fan100": fan100, "export": export,
+    "etl": etl, "webhooks": webhooks,
 }  # fmt: skip
 """Name to measure, in the order they are taken."""

@@ -1,4 +1,4 @@
-"""A service that waits: what a thousand schedules and a hundred sensors cost at rest, with all processes and Postgres."""
+"""A service at rest: what a thousand schedules and a hundred sensors cost, all processes and Postgres together."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from typing import Any
 import asyncpg
 import yaml
 from headrace.service import Headrace
-from headrace.store.database import Database, project_database
+from headrace.store.database import Database
+from headrace.store.project_role import project_database
 
 from bench.processes import below, cpu_seconds, pss, server_pids
 from bench.schedules import write_scheduled
@@ -61,7 +62,7 @@ LOOKS = "SELECT count(*) FROM headrace.sensor WHERE looked_at > now() - $1::floa
 
 
 def write_watched(root: Path) -> None:
-    """A project with a thousand schedules and a hundred sensors: files of its own, files to arrive, rows, generators."""
+    """A project with a thousand schedules and a hundred sensors of several kinds."""
     write_scheduled(root)
     (root / "metadata.yaml").write_text("project_type: standalone\nname: watched\n")
     (root / "io_config.yaml").write_text(PROFILE)

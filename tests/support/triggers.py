@@ -21,6 +21,7 @@ from headrace.triggers.book import ServedProject, TriggerBook
 from headrace.triggers.pinning import PipelinePins
 from headrace.triggers.planning import Planner
 from headrace.triggers.recording import Recorder
+from headrace.triggers.rounds import Rounds
 
 
 def write_triggers(root: Path, pipeline: str, triggers: Sequence[Mapping[str, Any]]) -> None:
@@ -65,7 +66,7 @@ async def make_stack(database: Database, root: Path, environ: Mapping[str, str] 
         served,
         book,
         Acceptor(Planner(book, pins), Recorder(database)),
-        Batcher(database, book, pins, look_seconds=0.05),
+        Batcher(database, book, pins, rounds=Rounds("batches", 0.05)),
     )
     stack.acceptor.made_runs = stack.batcher.made_runs = stack.made.extend
     stack.acceptor.waits = stack.batcher.wake

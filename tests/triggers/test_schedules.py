@@ -179,7 +179,7 @@ async def test_slots_while_a_trigger_was_inactive_are_nobodys(
         await until_slot(database, "t", "2027-01-01T11:00:00Z")
         write_triggers(root, "orders", [schedule("t", "@hourly", status="inactive", **keys)])
         await until_told(stack)
-        assert list(stack.timekeeper._watches) == []
+        assert list(stack.timekeeper._watches.all) == []
         await database.execute("UPDATE headrace.trigger SET enabled_at = '2020-01-01'")
         write_triggers(root, "orders", [schedule("t", "@hourly", **keys)])
         await until_told(stack)

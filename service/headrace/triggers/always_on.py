@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 
-import anyio
 import asyncpg
 
 from headrace.domain.errors import HeadraceError
@@ -18,7 +16,8 @@ from headrace.store.database import Database
 from headrace.store.errors import DATABASE_AWAY
 from headrace.store.schedules import IdleTrigger, idle_triggers
 from headrace.triggers.accepting import Acceptor
-from headrace.triggers.alarm import LOOK_SECONDS, Now
+from headrace.triggers.alarm import Now
+from headrace.triggers.rounds import NOTHING_DUE, Rounds
 from headrace.triggers.timing import interval_variables
 from headrace.triggers.watching import Watch
 
@@ -32,38 +31,35 @@ REFUSED_SECONDS = 60.0
 
 @dataclass
 class AlwaysOn:
-    """Looks after the `@always_on` triggers among the schedules that a service watches."""
+    """Looks after triggers that are always on, which `watches` gives."""
 
     database: Database
     acceptor: Acceptor
     watches: Callable[[], Iterable[Watch]]
     now: Now
-    look_seconds: float = LOOK_SECONDS
-    _arrived: asyncio.Event = field(default_factory=asyncio.Event)
+    rounds: Rounds
 
     def wake(self) -> None:
         """Hear that some run has ended."""
-        self._arrived.set()
+        self.rounds.wake()
 
     async def run(self) -> None:
         """Serve until cancelled."""
-        while True:
-            self._arrived.clear()
-            try:
-                await self.look()
-            except DATABASE_AWAY as error:
-                log.warning("triggers that are always on wait for the database (%s)", error)
-            except (HeadraceError, asyncpg.PostgresError) as error:
-                log.error("an event that keeps a trigger on cannot be recorded: %s", error)
-            with anyio.move_on_after(self.look_seconds):
-                await self._arrived.wait()
+        await self.rounds.run(self._round)
+
+    async def _round(self) -> float:
+        try:
+            await self.look()
+        except DATABASE_AWAY:
+            raise
+        except (HeadraceError, asyncpg.PostgresError) as error:
+            log.error("an event that keeps a trigger on cannot be recorded: %s", error)
+        return NOTHING_DUE
 
     async def look(self) -> None:
         """Start a run of each trigger that has none under way."""
         now = self.now()
-        watches = {
-            watch.known.id: watch for watch in self.watches() if watch.is_always_on and is_on(watch.schedule, now)
-        }
+        watches = {watch.known.id: watch for watch in self.watches() if is_on(watch.schedule, now)}
         if not watches:
             return
         idle = [trigger for trigger in await idle_triggers(self.database, list(watches)) if _is_due(trigger)]

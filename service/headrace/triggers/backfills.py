@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
-
-import anyio
 
 from headrace.domain.errors import HeadraceError
 from headrace.domain.events import Accepted, Fate, NewEvent
@@ -28,15 +25,14 @@ from headrace.store.backfills import (
     waiting_intervals,
 )
 from headrace.store.database import Database
-from headrace.store.errors import DATABASE_AWAY
 from headrace.store.events import end_waiting, waiting_for_backfill
 from headrace.triggers.accepting import Acceptor
 from headrace.triggers.backfilling import PRIORITY, BackfillRequest, create_in
 from headrace.triggers.book import KnownTrigger, TriggerBook
+from headrace.triggers.rounds import NOTHING_DUE, Rounds
 
 log = logging.getLogger(__name__)
 
-LOOK_SECONDS = 1.0
 MOST_AT_ONCE = 50
 """Runs that one transaction makes."""
 
@@ -49,36 +45,27 @@ class Backfills:
     acceptor: Acceptor
     book: TriggerBook
     projects: Sequence[int]
-    look_seconds: float = LOOK_SECONDS
-    _woken: asyncio.Event = field(default_factory=asyncio.Event)
+    rounds: Rounds = field(default_factory=lambda: Rounds("backfills"))
 
     def wake(self) -> None:
         """Hear that a backfill was made or changed, or that a run has ended."""
-        self._woken.set()
+        self.rounds.wake()
 
     async def run(self) -> None:
         """Serve until cancelled."""
-        while True:
-            self._woken.clear()
-            pause = self.look_seconds
-            try:
-                pause = min(pause, await self.look())
-            except DATABASE_AWAY as error:
-                log.warning("backfills wait for the database (%s)", error)
-            with anyio.move_on_after(pause):
-                await self._woken.wait()
+        await self.rounds.run(self.look)
 
     async def look(self) -> float:
-        """Make the runs that may be made now; seconds until the next may be, infinity for none known."""
+        """Make the runs that may be made now; seconds until the next may be, NOTHING_DUE for none known."""
         await self._make_backfills()
-        pause = float("inf")
+        pause = NOTHING_DUE
         for backfill in await live_backfills(self.database, self.projects):
             pause = min(pause, await self._go_on(backfill))
         return pause
 
     async def _make_backfills(self) -> None:
         """Make the backfills of events whose triggers want one instead of a run."""
-        wanting = {known.id: known for known in self.book.active() if known.trigger.backfill is not None}
+        wanting = {known.id: known for known in self.book.backfilling}
         if not wanting:
             return
         async with self.database.transaction() as connection:
@@ -92,7 +79,7 @@ class Backfills:
         async with self.database.transaction() as connection:
             locked = await lock_backfill(connection, backfill)
             if locked is None:
-                return float("inf")
+                return NOTHING_DUE
             if locked.due_in > 0:
                 return locked.due_in
             room = locked.concurrency - await active_intervals(connection, backfill)
@@ -106,8 +93,8 @@ class Backfills:
                     log.info("backfill %s of %s is %s", backfill, locked.pipeline, ended)
         self.acceptor.announce(answers)
         if not answers:
-            return float("inf")
-        return locked.pace if room > len(answers) or locked.pace > 0 else float("inf")
+            return NOTHING_DUE
+        return locked.pace if room > len(answers) or locked.pace > 0 else NOTHING_DUE
 
     async def _make(
         self, connection: Any, backfill: LockedBackfill, waiting: Sequence[WaitingInterval]

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
-
-import anyio
 
 from headrace.blocks.templating import TemplateError
 from headrace.domain.errors import HeadraceError
@@ -16,7 +12,6 @@ from headrace.domain.events import Fate
 from headrace.domain.triggers import Batch
 from headrace.project.plain import NotPlain
 from headrace.store.database import Database
-from headrace.store.errors import DATABASE_AWAY
 from headrace.store.events import (
     BatchRun,
     WaitingBatch,
@@ -31,10 +26,8 @@ from headrace.triggers.book import KnownTrigger, TriggerBook
 from headrace.triggers.matching import run_variables
 from headrace.triggers.pinning import Pinned, PipelinePins, overrides_of
 from headrace.triggers.planning import limits_of
+from headrace.triggers.rounds import NOTHING_DUE, Rounds
 
-log = logging.getLogger(__name__)
-
-LOOK_SECONDS = 1.0
 MOST_EVENTS = 10_000
 """Events that one run takes at most, whatever its trigger says."""
 
@@ -47,33 +40,24 @@ class Batcher:
     book: TriggerBook
     pins: PipelinePins
     made_runs: Callable[[Sequence[int]], None] = lambda runs: None
-    look_seconds: float = LOOK_SECONDS
-    _arrived: asyncio.Event = field(default_factory=asyncio.Event)
+    rounds: Rounds = field(default_factory=lambda: Rounds("batches"))
 
     def wake(self, trigger: int) -> None:
         """Hear that a trigger has one event more waiting."""
-        self._arrived.set()
+        self.rounds.wake()
 
     async def run(self) -> None:
         """Serve until cancelled."""
-        while True:
-            self._arrived.clear()
-            pause = self.look_seconds
-            try:
-                pause = min(pause, await self.look())
-            except DATABASE_AWAY as error:
-                log.warning("batches wait for the database (%s)", error)
-            with anyio.move_on_after(pause):
-                await self._arrived.wait()
+        await self.rounds.run(self.look)
 
     async def look(self) -> float:
-        """Make the runs that are due; seconds until the next one is, infinity for none."""
-        batching = {known.id: known for known in self._batching()}
+        """Make the runs that are due; seconds until the next one is, NOTHING_DUE for none."""
+        batching = {known.id: known for known in self.book.batching}
         if not batching:
-            return float("inf")
+            return NOTHING_DUE
         async with self.database.connection() as connection:
             found = await waiting_batches(connection, list(batching))
-        pause = float("inf")
+        pause = NOTHING_DUE
         for waiting in found:
             known = batching[waiting.trigger_id]
             assert known.trigger.batch is not None  # noqa: S101 - those without are left out above
@@ -83,9 +67,6 @@ class Batcher:
             elif await self._flush(known):
                 pause = 0.0
         return pause
-
-    def _batching(self) -> list[KnownTrigger]:
-        return [known for known in self.book.active() if known.trigger.batch is not None]
 
     async def _flush(self, known: KnownTrigger) -> bool:
         """Make a trigger's batch; False where another service is at it."""

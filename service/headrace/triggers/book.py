@@ -55,6 +55,10 @@ class TriggerBook:
     look_seconds: float = LOOK_SECONDS
     edition: int = 0
     """Grows with each change that was taken in."""
+    batching: tuple[KnownTrigger, ...] = ()
+    """The active triggers whose events make runs together."""
+    backfilling: tuple[KnownTrigger, ...] = ()
+    """The active triggers whose events make backfills."""
     _triggers: dict[tuple[int, str], tuple[KnownTrigger, ...]] = field(default_factory=dict)
     _by_id: dict[int, KnownTrigger] = field(default_factory=dict)
     _stamps: dict[int, Stamps] = field(default_factory=dict)
@@ -142,6 +146,8 @@ class TriggerBook:
                     found.setdefault((project.id, row.source), []).append(KnownTrigger(row.id, project, trigger))
         self._triggers = {source: tuple(listed) for source, listed in found.items()}
         self._by_id = {known.id: known for listed in self._triggers.values() for known in listed}
+        self.batching = tuple(known for known in self.active() if known.trigger.batch is not None)
+        self.backfilling = tuple(known for known in self.active() if known.trigger.backfill is not None)
         self.edition += 1
         self._changed.set()
         self._changed = asyncio.Event()

@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-
-import anyio
 
 from headrace.domain.events import NewEvent
 from headrace.store.database import Database
 from headrace.store.ended_runs import EndedRun, drop_ended_runs, take_ended_runs
-from headrace.store.errors import DATABASE_AWAY
 from headrace.triggers.accepting import Acceptor
+from headrace.triggers.rounds import NOTHING_DUE, Rounds
 
-log = logging.getLogger(__name__)
-
-LOOK_SECONDS = 1.0
 MOST_AT_ONCE = 100
 
 
@@ -28,24 +21,18 @@ class EndedRuns:
     database: Database
     acceptor: Acceptor
     projects: Sequence[int]
-    look_seconds: float = LOOK_SECONDS
-    _arrived: asyncio.Event = field(default_factory=asyncio.Event)
+    rounds: Rounds = field(default_factory=lambda: Rounds("ended runs"))
 
     def wake(self) -> None:
         """Hear that some run has ended."""
-        self._arrived.set()
+        self.rounds.wake()
 
     async def run(self) -> None:
         """Serve until cancelled."""
-        while True:
-            self._arrived.clear()
-            try:
-                while await self.look() == MOST_AT_ONCE:
-                    pass
-            except DATABASE_AWAY as error:
-                log.warning("ended runs wait for the database (%s)", error)
-            with anyio.move_on_after(self.look_seconds):
-                await self._arrived.wait()
+        await self.rounds.run(self._round)
+
+    async def _round(self) -> float:
+        return 0.0 if await self.look() == MOST_AT_ONCE else NOTHING_DUE
 
     async def look(self) -> int:
         """Make events of the runs that have ended since; how many there were."""

@@ -6,21 +6,17 @@ goes on where another one stopped.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice, takewhile
 from typing import Any
 
-import anyio
 import asyncpg
 
 from headrace.domain.errors import HeadraceError
 from headrace.domain.events import Accepted
-from headrace.domain.schedules import CatchUp
 from headrace.store.database import Database
-from headrace.store.errors import DATABASE_AWAY
 from headrace.store.schedules import (
     CatchingUp,
     Source,
@@ -30,7 +26,7 @@ from headrace.store.schedules import (
     take_catching_up,
 )
 from headrace.triggers.accepting import Acceptor
-from headrace.triggers.alarm import LOOK_SECONDS
+from headrace.triggers.rounds import NOTHING_DUE, Rounds
 from headrace.triggers.slots import MICROSECOND
 from headrace.triggers.watching import Watch
 
@@ -44,39 +40,30 @@ REFUSED_SECONDS = 60.0
 
 @dataclass
 class MakingUp:
-    """Makes up for the missed slots of the schedules that a service watches."""
+    """Makes up for the missed slots of schedules; `watches` gives those whose policy is to."""
 
     database: Database
     acceptor: Acceptor
     watches: Callable[[], Iterable[Watch]]
-    look_seconds: float = LOOK_SECONDS
-    _arrived: asyncio.Event = field(default_factory=asyncio.Event)
+    rounds: Rounds
 
     def wake(self) -> None:
         """Hear that some schedule has slots to be made up for."""
-        self._arrived.set()
+        self.rounds.wake()
 
     async def run(self) -> None:
         """Serve until cancelled."""
-        while True:
-            self._arrived.clear()
-            pause = self.look_seconds
-            try:
-                pause = min(pause, await self.look())
-            except DATABASE_AWAY as error:
-                log.warning("missed slots wait for the database (%s)", error)
-            with anyio.move_on_after(pause):
-                await self._arrived.wait()
+        await self.rounds.run(self.look)
 
     async def look(self) -> float:
-        """Make up for what is due; seconds until more is, infinity for nothing."""
-        watches = {watch.source: watch for watch in self.watches() if watch.schedule.catch_up is CatchUp.ALL}
+        """Make up for what is due; seconds until more is, NOTHING_DUE for nothing."""
+        watches = {watch.source: watch for watch in self.watches()}
         if not watches:
-            return float("inf")
+            return NOTHING_DUE
         while await self._make_up(watches):
             pass
         due_in = await catching_up_due_in(self.database, list(watches))
-        return float("inf") if due_in is None else max(due_in, 0.0)
+        return NOTHING_DUE if due_in is None else max(due_in, 0.0)
 
     async def _make_up(self, watches: dict[Source, Watch]) -> bool:
         """Make up for the next slots of one schedule; False where none is due."""

@@ -31,9 +31,10 @@ from headrace.triggers.always_on import AlwaysOn
 from headrace.triggers.book import KnownTrigger, TriggerBook
 from headrace.triggers.catching_up import MissedSlots, counts_since, plan_course
 from headrace.triggers.making_up import MakingUp
+from headrace.triggers.rounds import Rounds
 from headrace.triggers.slots import Slots
 from headrace.triggers.timing import TimedSlot, Timing, landing_lead
-from headrace.triggers.watching import Watch, source_of
+from headrace.triggers.watching import Watch, Watches, source_of
 
 log = logging.getLogger(__name__)
 
@@ -71,12 +72,13 @@ class Timekeeper:
         )
         self.edition = 0
         """The edition of the book whose schedules are followed."""
-        self._watches: dict[int, Watch] = {}
+        self._watches = Watches()
         self._refused: dict[int, Schedule] = {}
         self._rung, self._ready = asyncio.Event(), asyncio.Event()
         self._alarm = AlarmClock(now, self._rung.set, look_seconds=look_seconds)
-        self._making_up = MakingUp(database, acceptor, self._watches.values, look_seconds)
-        self.always_on = AlwaysOn(database, acceptor, self._watches.values, now, look_seconds)
+        missed, always_on = Rounds("missed slots", look_seconds), Rounds("triggers that are always on", look_seconds)
+        self._making_up = MakingUp(database, acceptor, self._watches.made_up.values, missed)
+        self.always_on = AlwaysOn(database, acceptor, self._watches.always_on.values, now, always_on)
 
     async def ready(self) -> None:
         """Wait until the schedules were taken up once."""
@@ -87,7 +89,7 @@ class Timekeeper:
         self._alarm = AlarmClock(self.now, self._rung.set, look_seconds=self.look_seconds)
         self._alarm.start()
         try:
-            for number, watch in self._watches.items():
+            for number, watch in self._watches.all.items():
                 self._alarm.set(str(number), watch)
             async with anyio.create_task_group() as tasks:
                 for part in (self._follow_book, self._follow_landings, self._making_up.run, self.always_on.run):
@@ -114,16 +116,16 @@ class Timekeeper:
     async def _look(self) -> None:
         """Take up the schedules that are new or changed, and let go of those that are no more."""
         known = {trigger.id: trigger for trigger in self.book.of_kind(TriggerKind.SCHEDULE)}
-        for gone in self._watches.keys() - known.keys():
+        for gone in self._watches.all.keys() - known.keys():
             self._alarm.unset(str(gone))
-            del self._watches[gone]
+            self._watches.drop(gone)
         self._refused = {number: schedule for number, schedule in self._refused.items() if number in known}
         changed = [trigger for trigger in known.values() if not self._is_followed(trigger)]
         if changed:
             await self._take_up(changed)
 
     def _is_followed(self, known: KnownTrigger) -> bool:
-        schedule, watch = schedule_of(known), self._watches.get(known.id)
+        schedule, watch = schedule_of(known), self._watches.all.get(known.id)
         if watch is None or watch.schedule != schedule:
             return self._refused.get(known.id) == schedule
         watch.known = known
@@ -155,10 +157,10 @@ class Timekeeper:
         self._making_up.wake()
 
     def _begin(self, watch: Watch) -> None:
-        earlier = self._watches.get(watch.known.id)
+        earlier = self._watches.all.get(watch.known.id)
         if earlier is not None:
             watch.pending.extendleft(reversed(earlier.pending))
-        self._watches[watch.known.id] = watch
+        self._watches.put(watch)
         self._alarm.set(str(watch.known.id), watch)
 
     async def _accept_due(self) -> None:
@@ -177,7 +179,9 @@ class Timekeeper:
 
     def _due(self) -> list[tuple[Watch, TimedSlot]]:
         """What is due, in an order that all services share, so that none waits for one that waits for it."""
-        waiting = sorted((watch for watch in self._watches.values() if watch.pending), key=lambda watch: watch.source)
+        waiting = sorted(
+            (watch for watch in self._watches.all.values() if watch.pending), key=lambda watch: watch.source
+        )
         return [(watch, timed) for watch in waiting for timed in watch.pending][:MOST_AT_ONCE]
 
     async def _accept(self, batch: Sequence[tuple[Watch, TimedSlot]]) -> None:
@@ -219,7 +223,7 @@ class Timekeeper:
 
     async def look_at_landings(self) -> None:
         """Start runs that are to be done by a time as early as the last ones took."""
-        landing = [watch for watch in self._watches.values() if watch.schedule.landing_time]
+        landing = [watch for watch in self._watches.all.values() if watch.schedule.landing_time]
         leads = await self._leads([watch.known.id for watch in landing])
         for watch in landing:
             watch.timing.lead = leads.get(watch.known.id)

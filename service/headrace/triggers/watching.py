@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from headrace.domain.events import NewEvent
 from headrace.domain.expressions import Word
-from headrace.domain.schedules import Schedule
+from headrace.domain.schedules import CatchUp, Schedule
 from headrace.store.schedules import Source
 from headrace.triggers.book import KnownTrigger
 from headrace.triggers.timing import TimedSlot, Timing
@@ -26,7 +26,6 @@ class Watch:
 
     def __init__(self, known: KnownTrigger, timing: Timing, since: datetime) -> None:
         self.known, self.timing, self.since = known, timing, since
-        self.is_always_on = timing.schedule.has(Word.ALWAYS_ON)
         self.pending: deque[TimedSlot] = deque()
         self._coming: Iterator[TimedSlot] = iter(())
         self._next: TimedSlot | None = None
@@ -70,6 +69,31 @@ class Watch:
         return NewEvent(
             project, source, SLOT, timed.slot.key, occurred_at=at, variables=timed.interval, execution_date=at
         )
+
+
+class Watches:
+    """The schedules that one service follows, by their triggers' ids; apart, those that are looked at every second."""
+
+    def __init__(self) -> None:
+        self.all: dict[int, Watch] = {}
+        self.made_up: dict[int, Watch] = {}
+        """Those whose missed slots are made up for."""
+        self.always_on: dict[int, Watch] = {}
+
+    def put(self, watch: Watch) -> None:
+        """Follow a schedule, in the place of what its trigger had before."""
+        number, schedule = watch.known.id, watch.schedule
+        self.drop(number)
+        self.all[number] = watch
+        if schedule.catch_up is CatchUp.ALL:
+            self.made_up[number] = watch
+        if schedule.has(Word.ALWAYS_ON):
+            self.always_on[number] = watch
+
+    def drop(self, trigger: int) -> None:
+        """Follow a trigger's schedule no more."""
+        for watches in (self.all, self.made_up, self.always_on):
+            watches.pop(trigger, None)
 
 
 def source_of(known: KnownTrigger) -> Source:
