@@ -202,8 +202,7 @@ async def _run(headrace: Headrace, run: int, ended: RunView | None, shown: Colle
         view = await headrace.show(run)
         return HookRun(run, view.status, view.reason, {})
     blocks = [block.uuid for block in ended.blocks if block.uuid in shown and block.outputs]
-    outputs = {block: await shown_values(headrace.database, run, block) for block in blocks}
-    return HookRun(run, ended.status, ended.reason, outputs)
+    return HookRun(run, ended.status, ended.reason, await shown_values(headrace.database, run, blocks))
 
 
 ROUTES = (

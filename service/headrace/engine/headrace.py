@@ -166,11 +166,16 @@ class Headrace:
         """Wait until a run has ended, whoever drives it."""
         with self.ends.watching(run) as end:
             while True:
-                end.clear()
-                if (await self._patiently(run_row, self.database, run))["status"] in RUN_TERMINAL:
-                    return await self._patiently(view_run, self.database, run)
+                if end.is_set() or await self._has_ended(run):
+                    end.clear()
+                    view = await self._patiently(view_run, self.database, run)
+                    if view.status in RUN_TERMINAL:
+                        return view
                 with anyio.move_on_after(LOOK_SECONDS):
                     await end.wait()
+
+    async def _has_ended(self, run: int) -> bool:
+        return (await self._patiently(run_row, self.database, run))["status"] in RUN_TERMINAL
 
     async def changes(self, run: int) -> AsyncIterator[RunView]:
         """A view of the run now and at each change; the last one is terminal."""

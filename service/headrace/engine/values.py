@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
-from headrace.engine.reading import output_parts
 from headrace.store.database import Database
-from headrace.store.outputs import list_outputs
+from headrace.store.outputs import ShownOutput, blob_parts, outputs_shown
 
 MOST_BYTES = 1 << 20
 """A JSON value of more is shown as its preview."""
 
 
-async def shown_values(database: Database, run: int, block: str) -> list[Any]:
-    """A value for each of a block's outputs: JSON as it is, a table as its first rows, anything else as its text."""
-    found = await list_outputs(database, run, block)
-    return [await _value(database, run, block, output.position, output.codec, output.bytes) for output in found]
+async def shown_values(database: Database, run: int, blocks: Sequence[str]) -> dict[str, list[Any]]:
+    """By block, a value for each output: JSON as it is, a table as its first rows, anything else as its text."""
+    shown: dict[str, list[Any]] = {}
+    for output in await outputs_shown(database, run, blocks, MOST_BYTES) if blocks else ():
+        shown.setdefault(output.block, []).append(await _value(database, output))
+    return shown
 
 
-async def _value(database: Database, run: int, block: str, index: int, codec: str, size: int) -> Any:
-    view, parts = await output_parts(database, run, block, index)
-    if codec == "json" and size <= MOST_BYTES:
-        return json.loads(b"".join([part async for part in parts]))
-    preview = view.preview or {}
+async def _value(database: Database, output: ShownOutput) -> Any:
+    if output.blob is not None:
+        return json.loads(b"".join([part async for part in blob_parts(database, output.blob)]))
+    if output.content is not None:
+        return json.loads(output.content)
+    preview = output.preview or {}
     if preview.get("kind") != "table":
         return preview.get("text")
     names = [column["name"] for column in preview["columns"]]

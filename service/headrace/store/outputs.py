@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import builtins
 import hashlib
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 from uuid import UUID, uuid4
 
 import anyio
@@ -44,6 +44,16 @@ class ListedOutput:
     codec: str
     bytes: int
     rows: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class ShownOutput:
+    """An output to be shown: JSON text in `content` or in `blob`, or neither and the preview of anything else."""
+
+    block: str
+    content: builtins.bytes | None
+    blob: UUID | None
+    preview: Mapping[str, Any] | None
 
 
 async def store_blob(database: Database, run: int, path: Path) -> UUID:
@@ -131,3 +141,9 @@ async def drop_orphan_blobs(database: Database, *, older_than: float, most: int 
 async def list_outputs(database: Database, run: int, block: str) -> list[ListedOutput]:
     """The facts of a block's outputs, in order."""
     return [ListedOutput(**row) for row in await database.fetch(QUERIES["outputs_listed"], run, block)]
+
+
+async def outputs_shown(database: Database, run: int, blocks: Sequence[str], most: int) -> list[ShownOutput]:
+    """The outputs of some blocks as they are shown, in each block's order; `most` bytes of JSON are shown whole."""
+    rows = await database.fetch(QUERIES["outputs_shown"], run, list(blocks), most)
+    return [ShownOutput(row["block"], row["content"], row["blob"], row["preview"]) for row in rows]

@@ -18,6 +18,13 @@ WHERE run_id = $1 AND block = ANY ($2::text[]) ORDER BY block, position;
 SELECT block, position, codec, bytes, rows FROM headrace.output
 WHERE run_id = $1 AND block = $2 ORDER BY position;
 
+-- name: outputs_shown
+-- The outputs of some blocks of a run as they are shown: JSON of up to $3 bytes whole, anything else by its preview.
+SELECT o.block, o.position, CASE WHEN w.whole THEN o.content END AS content, CASE WHEN w.whole THEN o.blob END AS blob,
+       CASE WHEN NOT w.whole THEN o.preview END AS preview
+FROM headrace.output AS o CROSS JOIN LATERAL (SELECT o.codec = 'json' AND o.bytes <= $3 AS whole) AS w
+WHERE o.run_id = $1 AND o.block = ANY ($2::text[]) ORDER BY o.block, o.position;
+
 -- name: output
 -- One output with its preview, and how many outputs its block has.
 SELECT o.*, (SELECT count(*) FROM headrace.output AS a WHERE a.run_id = $1 AND a.block = $2) AS outputs
