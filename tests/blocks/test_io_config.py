@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from headrace.blocks.io.config import ConfigFileLoader
 from headrace.blocks.io_config import ConnectionFault, read_profile
 
 TEXT = """shared: &shared
@@ -57,6 +58,12 @@ def test_the_verbose_format_is_read_under_flat_names_though_another_profile_cann
     assert read_profile(path, "empty", {}) == {}
 
 
+def read_settings(path: Path, profile: str, environ: dict[str, str]) -> None:
+    settings = read_profile(path, profile, environ)
+    for part in ("HOST", "PORT", "PASSWORD"):
+        settings.get(f"POSTGRES_{part}")
+
+
 @pytest.mark.parametrize(
     ("profile", "environ", "line", "part"),
     [
@@ -70,9 +77,29 @@ def test_the_verbose_format_is_read_under_flat_names_though_another_profile_cann
 )
 def test_what_a_used_profile_lacks_is_told_by_line(path, profile, environ, line, part):
     with pytest.raises(ConnectionFault) as caught:
-        read_profile(path, profile, environ)
+        read_settings(path, profile, environ)
     assert caught.value.line == line
     assert part in caught.value.message
+
+
+def test_a_setting_that_lacks_a_variable_does_no_harm_until_it_is_read(path):
+    path.write_text("default:\n  AWS_KEY: \"{{ env_var('KEY') }}\"\n  POSTGRES_HOST: db\n")
+    loader = ConfigFileLoader(config=read_profile(path, "default", {}))
+    assert loader["POSTGRES_HOST"] == "db"
+    assert "AWS_KEY" in loader
+    for read in (loader.get, loader.__getitem__, loader.config.__getitem__):
+        with pytest.raises(ConnectionFault, match="line 2: The environment variable KEY is not set"):
+            read("AWS_KEY")
+    assert ConfigFileLoader(config=read_profile(path, "default", {"KEY": "k"})).get("AWS_KEY") == "k"
+
+
+@pytest.mark.parametrize("text", ["a: {{ env_var('X') }}\n", "a:\n  b: {{ 1/0 }}\n", "'a':\n  b: 1\n"])
+def test_the_profiles_that_there_are_are_told_whatever_else_fails_and_the_version_is_none(path, text):
+    path.write_text("version: 0.1.1\n" + text + "other: &other\n  b: 1\n")
+    with pytest.raises(ConnectionFault, match="no profile gone") as caught:
+        read_profile(path, "gone", {})
+    assert caught.value.remedy in ("Its profiles: a, other.", "Its profiles: other.")
+    assert ("a, other" in caught.value.remedy) == ("b:" in text)
 
 
 @pytest.mark.parametrize(
@@ -83,6 +110,7 @@ def test_a_file_that_cannot_be_read_is_told_by_line(path, text, line):
     with pytest.raises(ConnectionFault) as caught:
         read_profile(path, "a", {})
     assert caught.value.line == line
+    assert f"io_config.yaml, line {line}: " in str(caught.value)
 
 
 def test_a_missing_file_is_told(tmp_path):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 import asyncpg
@@ -40,6 +41,18 @@ def copied(folder: Path, address: str) -> Path:
     return root
 
 
+def reach_by_default(root: Path, settings: Mapping[str, str | int]) -> None:
+    """A pipeline on the profile `default` as Mage made it, but for the server, which a student fills in."""
+    file = root / "io_config.yaml"
+    before, dev, after = file.read_text().partition("\ndev:\n")
+    for name, value in settings.items():
+        before = re.sub(rf"  {name}: \w+", f"  {name}: {value}", before)
+    file.write_text(before + dev + after)
+    folder = shutil.copytree(root / "pipelines" / "test_config", root / "pipelines" / "by_default")
+    metadata = (folder / "metadata.yaml").read_text().replace("profile: dev", "profile: default")
+    (folder / "metadata.yaml").write_text(metadata.replace("uuid: test_config", "uuid: by_default"))
+
+
 def course_environ(database_url: str) -> dict[str, str]:
     hidden = {*MAY_BE_UNSET, *(name for name in os.environ if name.startswith("POSTGRES_"))}
     kept = {name: value for name, value in os.environ.items() if name not in hidden}
@@ -51,6 +64,7 @@ async def course(postgres: Server, tmp_path_factory: pytest.TempPathFactory) -> 
     """The project opened, its .env naming a server of the student's; and that server's address."""
     async with postgres.fresh() as ours, postgres.fresh("template1") as theirs, served({FILE: generate_trips()}) as web:
         root = copied(tmp_path_factory.mktemp("course"), web)
+        reach_by_default(root, settings_of(theirs))
         shutil.copy(root / "dev.env", root / ".env")
         with (root / ".env").open("a") as file:
             file.writelines(f"{name}={value}\n" for name, value in settings_of(theirs).items())
@@ -72,6 +86,12 @@ async def test_the_project_has_nothing_to_mend(course: tuple[Headrace, str]):
 async def test_the_connection_is_tried_with_a_select(course: tuple[Headrace, str]):
     headrace, _ = course
     view = await run(headrace, "test_config")
+    assert (await frame_of(headrace, view, "test_postgres")).to_numpy().tolist() == [[1]]
+
+
+async def test_mages_own_default_profile_needs_no_variables_of_stores_that_are_not_used(course: tuple[Headrace, str]):
+    headrace, _ = course
+    view = await run(headrace, "by_default")
     assert (await frame_of(headrace, view, "test_postgres")).to_numpy().tolist() == [[1]]
 
 

@@ -78,6 +78,23 @@ def test_an_unset_variable_counts_only_in_a_profile_that_is_used(root):
     assert told(root, OWN_SERVER | {"SECRET_WORD": "x"}) == []
 
 
+@pytest.mark.parametrize(
+    ("source", "lines"),
+    [
+        ("", []),
+        ("    loader['AWS_KEY']\n", [2]),
+        ("    loader.get(ConfigKey.AWS_KEY)\n", [2]),
+        ("    x = 'AZURE'\n", []),
+    ],
+)
+def test_of_a_used_profile_only_the_settings_that_blocks_read_need_their_variables(root, source, lines):
+    (root / "io_config.yaml").write_text(
+        "default:\n  AWS_KEY: \"{{ env_var('KEY') }}\"\n  AZURE_KEY: {{ env_var('KEY') }}\n  POSTGRES_HOST: db\n"
+    )
+    write_pipeline(root, "p", {"a": ()}, {"a": GOOD + "    loader = ConfigFileLoader(profile='default')\n" + source})
+    assert told(root) == [("io_config.yaml", line, "AWS_KEY", "error") for line in lines]
+
+
 def test_the_variables_of_headraces_own_server_count_as_set(root):
     (root / "io_config.yaml").write_text(CONNECTIONS)
     write_pipeline(root, "p", {"a": ()}, {"a": "config_profile = 'default'\n" + GOOD})

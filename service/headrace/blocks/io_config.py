@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -36,19 +37,45 @@ class ConnectionFault(HeadraceError):
     code = "connection-profile"
 
     def __init__(self, message: str, *, file: str, line: int | None = None, key: str = "", remedy: str = "") -> None:
-        super().__init__(message, remedy=remedy)
+        placed = message if line is None else f"{Path(file).name}, line {line}: {message}"
+        super().__init__(placed, remedy=remedy)
+        self.told = message
+        """The message without the place."""
         self.file = file
         self.line = line
         self.key = key
 
 
+class Profile(dict[str, Any]):
+    """The settings of one profile. Those that need what is not set raise ConnectionFault when they are read."""
+
+    def __init__(self, settings: Mapping[str, Any], lacking: Mapping[str, ConnectionFault]) -> None:
+        super().__init__(settings)
+        self.lacking = lacking
+        """Why a setting cannot be read, by its name."""
+
+    def __missing__(self, key: str) -> Any:
+        if fault := self.lacking.get(key):
+            raise fault.with_traceback(None)
+        raise KeyError(key)
+
+    def __contains__(self, key: object) -> bool:
+        return super().__contains__(key) or key in self.lacking
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """A setting's value, or `default` where it is not there."""
+        if key in self.lacking:
+            return self[key]
+        return super().get(key, default)
+
+
 def read_profile(
     path: Path, profile: str, environ: Mapping[str, str], secret: Callable[[str], str] | None = None
-) -> Mapping[str, Any]:
+) -> Profile:
     """The settings of one profile under flat names such as POSTGRES_HOST.
 
-    An unset variable is an error where this profile uses it, and does no harm in another one. Raises ConnectionFault
-    with file, line and key.
+    An unset variable is an error only when the setting that needs it is read. Raises ConnectionFault with file, line
+    and key.
     """
     text = _text(path)
     document = _document(path, text, profile, environ, secret)
@@ -56,17 +83,18 @@ def read_profile(
     if not isinstance(profiles, dict):
         raise ConnectionFault(f"{path.name} is not a mapping of profiles.", file=str(path), line=1)
     if profile not in profiles:
-        known = ", ".join(map(str, profiles)) or "none"
+        named = [str(name) for name, values in profiles.items() if isinstance(values, dict)]
+        known = ", ".join(named or _sections(text)) or "none"
         raise ConnectionFault(
             f"{path.name} has no profile {profile}.", file=str(path), key=profile, remedy=f"Its profiles: {known}."
         )
     return _settings(path, text, document, profile)
 
 
-def _settings(path: Path, text: str, document: Document, profile: str) -> Mapping[str, Any]:
+def _settings(path: Path, text: str, document: Document, profile: str) -> Profile:
     values = document.value[profile]
     if values is None:
-        return {}
+        return Profile({}, {})
     if not isinstance(values, dict):
         raise ConnectionFault(
             f"Profile {profile} in {path.name} is not a mapping.",
@@ -75,11 +103,13 @@ def _settings(path: Path, text: str, document: Document, profile: str) -> Mappin
             key=profile,
             remedy="Write one `KEY: value` a line under it.",
         )
-    flat: dict[str, Any] = restored(_flat(values))
-    for key, value in flat.items():
-        for kind, name in missing(value):
-            raise _missing(path, text, profile, key, kind=kind, name=name)
-    return flat
+    settings: dict[str, Any] = restored(_flat(values))
+    lacking = {
+        key: _missing(path, text, profile, key, kind=kind, name=name)
+        for key, value in settings.items()
+        for kind, name in islice(missing(value), 1)
+    }
+    return Profile({key: value for key, value in settings.items() if key not in lacking}, lacking)
 
 
 def _text(path: Path) -> str:
@@ -114,12 +144,22 @@ def _rendered(path: Path, text: str, environ: Mapping[str, str], secret: Callabl
         return read_yaml(rendered)
     except (TemplateError, YamlFault) as error:
         raise ConnectionFault(
-            f"{path.name}: {error.message}",
+            error.message if error.line else f"{path.name}: {error.message}",
             file=str(path),
             line=error.line,
             key=error.name if isinstance(error, UnsetVariable) else "",
             remedy=error.remedy,
         ) from error
+
+
+def _sections(text: str) -> list[str]:
+    """The profiles that a text seems to have, where it cannot be rendered; `version: 0.1.1` is none."""
+    found = [section for line in text.splitlines() if (section := _SECTION.match(line))]
+    return [
+        next(filter(None, section.groups()))
+        for section in found
+        if section.string[section.end() :].strip()[:1] in ("", "#", "&", "{")
+    ]
 
 
 def _only(text: str, profile: str) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from headrace.blocks.io.connecting import READ
 from headrace.blocks.io_config import ConnectionFault, read_profile
 from headrace.blocks.secrets import secrets_in
 from headrace.blocks.templating import TemplateError, check_syntax
@@ -111,15 +112,21 @@ def _sensor_faults(root: Path) -> Iterator[Fault]:
 def _profile_faults(project: Project, uses: list[ProfileUse]) -> Iterator[Fault]:
     environ = _with_supplied(project.environ)
     first = {use.profile: use for use in reversed(uses)}
-    for profile, use in sorted(first.items()):
+    for name, use in sorted(first.items()):
         try:
-            read_profile(project.root / CONNECTIONS, profile, environ, secrets_in(environ))
+            profile = read_profile(project.root / CONNECTIONS, name, environ, secrets_in(environ))
         except ConnectionFault as error:
-            if error.line is None and error.key == profile:
-                told = f"{error.message}"
-                yield Fault(use.file, use.line, profile, told, error.remedy)
+            if error.line is None and error.key == name:
+                yield Fault(use.file, use.line, name, error.told, error.remedy)
             else:
-                yield Fault(CONNECTIONS, error.line, error.key, error.message, error.remedy)
+                yield _connection_fault(error)
+            continue
+        needed = READ.union(*(each.words for each in uses if each.profile == name))
+        yield from (_connection_fault(error) for key, error in profile.lacking.items() if key in needed)
+
+
+def _connection_fault(error: ConnectionFault) -> Fault:
+    return Fault(CONNECTIONS, error.line, error.key, error.told, error.remedy)
 
 
 def _with_supplied(environ: Mapping[str, str]) -> Mapping[str, str]:

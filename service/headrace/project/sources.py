@@ -23,6 +23,8 @@ class ProfileUse:
     profile: str
     file: str
     line: int | None
+    words: frozenset[str] = frozenset()
+    """Texts and names in the source: a setting that is none of them is not read by its name there."""
 
 
 def parse_source(text: str, file: str) -> ast.Module | Fault:
@@ -92,10 +94,19 @@ def _called_name(node: ast.expr) -> str:
 
 def _profiles(tree: ast.Module, file: str) -> Iterator[ProfileUse]:
     """Texts that are given to a name with `profile` in it, by assignment or as an argument, or to ConfigFileLoader."""
+    words = frozenset(_words(tree))
     for node in ast.walk(tree):
         for value in _profile_values(node):
             if isinstance(value, ast.Constant) and isinstance(value.value, str):
-                yield ProfileUse(value.value, file, value.lineno)
+                yield ProfileUse(value.value, file, value.lineno, words)
+
+
+def _words(tree: ast.Module) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.value
+        elif isinstance(node, ast.Attribute):
+            yield node.attr
 
 
 def _profile_values(node: ast.AST) -> Iterator[ast.expr]:

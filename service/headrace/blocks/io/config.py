@@ -10,7 +10,7 @@ from typing import Any
 from headrace.blocks.context import get_repo_path
 from headrace.blocks.io.base import ConnectorFault
 from headrace.blocks.io.config_key import ConfigKey
-from headrace.blocks.io_config import read_profile
+from headrace.blocks.io_config import Profile, read_profile
 from headrace.blocks.secrets import secrets_in
 
 __all__ = ["ConfigFileLoader", "ConfigKey", "ConfigLoader", "EnvironmentVariableLoader"]
@@ -20,7 +20,7 @@ class ConfigLoader:
     """Settings by name: `loader[key]`, `loader.get(key)`, `key in loader`."""
 
     def __init__(self, config: Mapping[str, Any]) -> None:
-        self.config = dict(config)
+        self.config = config if isinstance(config, Profile) else dict(config)
 
     def get(self, key: str, default: Any = None) -> Any:
         """A setting's value, or `default` where it is not set."""
@@ -42,7 +42,10 @@ class ConfigLoader:
 
 
 class ConfigFileLoader(ConfigLoader):
-    """One profile of an io_config.yaml, by default the project's. Raises ConnectionFault, naming file and line."""
+    """One profile of an io_config.yaml, by default the project's. Raises ConnectionFault, naming file and line.
+
+    A setting that needs an unset variable or a secret that is not there raises it when it is read.
+    """
 
     def __init__(
         self, filepath: str | os.PathLike[str] | None = None, profile: str = "default", config: Any = None

@@ -36,6 +36,13 @@ class Address:
         return f"database {self.database} on {self.host}:{self.port} as {self.user}"
 
 
+READ = frozenset(
+    f"POSTGRES_{part}"
+    for part in ("CONNECTION_METHOD", "HOST", "PORT", "DBNAME", "USER", "PASSWORD", "SCHEMA", "CONNECT_TIMEOUT")
+)
+"""The settings of a profile that `address_from` reads."""
+
+
 def address_from(config: Any) -> Address:
     """The address in the settings of a profile. Raises ConnectorFault where it must be told and is not."""
     method = str(config.get(ConfigKey.POSTGRES_CONNECTION_METHOD) or "direct")
