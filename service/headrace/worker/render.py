@@ -7,17 +7,18 @@ reading a pickled output runs code, which must not happen in the service or in t
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, BinaryIO
 
 import pandas as pd
+import pyarrow as pa
 
 from headrace.domain.errors import HeadraceError
 from headrace.worker.binding import Binding
 from headrace.worker.codec import decode_output
+from headrace.worker.json_form import json_parts
 from headrace.worker.protocol import Codec, OutputRef
 
 
@@ -27,9 +28,16 @@ class NotTabular(HeadraceError):
     code = "not-tabular"
 
 
+class NoSuchForm(HeadraceError):
+    """A value cannot be written in the format that was asked for."""
+
+    code = "no-such-form"
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Render one output; 0 when written, 2 when it cannot be read or has no such form."""
     asked = _parser().parse_args(arguments)
+    sys.set_int_max_str_digits(0)
     if asked.project:
         Binding().bind(asked.project)  # a pickled value may be of a class that the project defines
     try:
@@ -39,10 +47,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader has seen enough
     except HeadraceError as error:
-        remedy = f"\n→ {error.remedy}" if error.remedy else ""
-        sys.stderr.write(f"error[{error.code}]: {error.message}{remedy}\n")
-        return 2
+        return _refused(error)
+    except Exception as error:  # a boundary: values run their own code when they are unpickled and when they are shown
+        told = f"The output cannot be written as {asked.format}: {type(error).__name__}: {error}"
+        return _refused(NoSuchForm(told, remedy="Ask for another format."))
     return 0
+
+
+def _refused(error: HeadraceError) -> int:
+    remedy = f"\n→ {error.remedy}" if error.remedy else ""
+    sys.stderr.write(f"error[{error.code}]: {error.message}{remedy}\n")
+    return 2
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -76,19 +91,21 @@ def _write_table(value: Any, sink: BinaryIO) -> None:
 
 def _write_csv(value: Any, sink: BinaryIO) -> None:
     frame = _frame(value, "csv")
-    frame.to_csv(sink, index=not isinstance(frame.index, pd.RangeIndex))
+    frame.to_csv(sink, index=not isinstance(frame.index, pd.RangeIndex), errors="backslashreplace")
 
 
 def _write_parquet(value: Any, sink: BinaryIO) -> None:
-    sink.write(_frame(value, "parquet").to_parquet())
+    frame = _frame(value, "parquet")
+    try:
+        written = frame.to_parquet()
+    except (ValueError, TypeError, pa.ArrowException) as error:
+        raise NoSuchForm(f"The table has no parquet form: {error}", remedy="Ask for csv.") from error
+    sink.write(written)
 
 
 def _write_json(value: Any, sink: BinaryIO) -> None:
-    if isinstance(value, (pd.DataFrame, pd.Series)):
-        text = _frame(value, "json").to_json(orient="records", date_format="iso")
-    else:
-        text = json.dumps(value, ensure_ascii=False, default=str)
-    sink.write(text.encode("utf-8", "replace") + b"\n")
+    sink.writelines(json_parts(value))
+    sink.write(b"\n")
 
 
 FORMATS: dict[str, Callable[[Any, BinaryIO], None]] = {
