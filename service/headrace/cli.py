@@ -349,7 +349,7 @@ def preview(
 
     screen = screen_of(project, is_json=as_json)
     since = None if after is None else after.replace(tzinfo=UTC)
-    finish(screen, lambda: preview_schedule(screen, trigger, count, since))
+    finish(screen, preview_schedule(screen, trigger, count, since))
 
 
 @schedule.command()

@@ -28,20 +28,20 @@ def backfill(
     backwards: Annotated[bool, typer.Option("--backwards", help="The newest interval first.")] = False,
     concurrency: Annotated[int, typer.Option(min=1, help="Runs at once.")] = 1,
     pace: Annotated[float, typer.Option(min=0, metavar="SECONDS", help="Between two runs at least.")] = 0.0,
+    priority: Annotated[int, typer.Option(help="Of its runs; live work has 0.")] = -10,
     var: Annotated[list[str] | None, typer.Option("--var", metavar="K=V", help="A variable of its runs.")] = None,
     preview: Annotated[bool, typer.Option("--preview", help="Only show what it would run.")] = False,
     project: ProjectOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Run a pipeline for intervals of the past. Both bounds count. A service makes the runs."""
-    from headrace.terminal.backfills import BackfillWish, make_backfill
+    from headrace.terminal.backfills import make_backfill
+    from headrace.triggers.backfill_wishes import BackfillWish
 
-    wish = BackfillWish(
-        pipeline, start, end, interval, timezone, reprocess, "backwards" if backwards else "forwards", concurrency,
-        pace, tuple(var or ()),
-    )  # fmt: skip
+    order = "backwards" if backwards else "forwards"
+    wish = BackfillWish(pipeline, start, end, interval, timezone, reprocess, order, concurrency, pace, priority)
     screen = screen_of(project, is_json=as_json)
-    finish(screen, make_backfill(screen, wish, only_preview=preview))
+    finish(screen, make_backfill(screen, wish, var or [], only_preview=preview))
 
 
 @backfills.callback()

@@ -193,7 +193,7 @@ class Service:
         announcer = Announcer(database)
         ids = {await self._kept(database, each): each for each in self.projects}
         births = Births()
-        intake = Intake.of(database, ids, announcer.announce, births)
+        intake = Intake.of(database, ids, announcer.announce, births, self.served.figures)
         pools = [_pool_sizes(database, number, each) for number, each in ids.items()]
         for sizes in pools:
             await sizes.keep()

@@ -54,6 +54,8 @@ def asked(operation: Any, mode: GenerationMode, token: dict[str, str], run: int)
     def check(case: Case) -> None:
         if mode is GenerationMode.POSITIVE and "run" in (case.path_parameters or {}):
             case.path_parameters["run"] = run
+        for name in [name for name in case.headers or {} if name.lower() == "host"]:
+            del case.headers[name]  # another name is another server: what it answers is no matter of this description
         case.call_and_validate(headers=token)
 
     check()

@@ -51,7 +51,7 @@ async def test_what_the_preview_shows_is_what_is_made_and_can_be_steered(shell: 
     assert previewed["backfill"] is None
     made = await shell.json("backfill", "orders", *RANGE, "--var", "n=3")
     assert made == {"backfill": 1, "intervals": previewed["intervals"]}
-    assert [item["interval"]["start"][:10] for item in made["intervals"]] == ["2026-01-01", "2026-01-02", "2026-01-03"]
+    assert [item["start"][:10] for item in made["intervals"]] == ["2026-01-01", "2026-01-02", "2026-01-03"]
     assert "3 waiting" in await shell("backfills")
     assert "is paused" in await shell("backfills", "pause", "1")
     assert "4 at once, 2 s apart" in await shell("backfills", "change", "1", "--concurrency", "4", "--pace", "2")

@@ -114,3 +114,11 @@ def test_the_last_intervals_are_those_that_are_over(every: str, count: int, firs
     moment = datetime(2026, 3, 30, 2, 30, tzinfo=BERLIN)
     found = last_intervals(moment, read_every(every), count, BERLIN)
     assert [bound.astimezone(BERLIN).isoformat() for bound in found] == [first, last]
+
+
+@pytest.mark.parametrize("every", ["hour", "day", "month", "year"])
+@pytest.mark.parametrize("zone", ["UTC", "Pacific/Kiritimati", "America/Adak"])
+def test_a_range_that_leaves_the_calendar_is_refused(every: str, zone: str) -> None:
+    last = datetime(9999, 12, 31, 23, 59, tzinfo=ZoneInfo("UTC"))
+    with pytest.raises(BadInterval, match="9999"):
+        starts(last, last, every, ZoneInfo(zone))

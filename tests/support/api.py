@@ -22,6 +22,7 @@ from headrace.project.following import FollowedProject
 from headrace.service import Headrace, open_headrace
 from headrace.store.tokens import create_token
 from headrace.triggers.intake import Intake
+from headrace.triggers.observing import IntakeObserver
 
 
 @dataclass
@@ -69,7 +70,7 @@ async def serving_api(
     headers = {"Authorization": f"Bearer {text}"}
     async with (
         open_headrace(root, environ=environ, drive=drive, claim_all=True) as headrace,
-        intake_of(headrace) as intake,
+        intake_of(headrace, served.figures) as intake,
     ):
         served.open(headrace.database, {headrace.project.name: headrace}, intake)
         await create_token(headrace.database, "all", digest_of(text), [Scope.ADMIN], None)
@@ -81,7 +82,7 @@ async def serving_api(
 
 
 @asynccontextmanager
-async def intake_of(headrace: Headrace) -> AsyncIterator[Intake]:
+async def intake_of(headrace: Headrace, observer: IntakeObserver | None = None) -> AsyncIterator[Intake]:
     """What takes events in for a project, its parts running."""
     followed = FollowedProject(headrace.project.root, headrace.project.environ)
 
@@ -90,7 +91,7 @@ async def intake_of(headrace: Headrace) -> AsyncIterator[Intake]:
             headrace.engine.wake()
 
     births = Births([headrace.engine] if headrace.engine else [])
-    intake = Intake.of(headrace.database, {headrace.project_id: followed}, made, births)
+    intake = Intake.of(headrace.database, {headrace.project_id: followed}, made, births, observer)
     async with anyio.create_task_group() as parts:
         for run in intake.parts.values():
             parts.start_soon(run)

@@ -177,6 +177,55 @@ async def test_a_cancel_drops_what_waits_and_asks_what_runs_to_stop_in_one_step(
     assert len(await active(stack.database)) == 2
 
 
+async def test_a_cancel_reaches_the_runs_that_a_service_is_just_making(
+    stack: TriggerStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from headrace.triggers import backfills
+
+    backfilling, making, go_on = Backfilling(stack.database), asyncio.Event(), asyncio.Event()
+    real = backfills.note_made_intervals
+
+    async def slowly(*arguments: Any) -> None:
+        await real(*arguments)
+        making.set()
+        await go_on.wait()
+
+    monkeypatch.setattr(backfills, "note_made_intervals", slowly)
+    backfill = await backfilling.create(request(stack, 3, concurrency=2))
+    looking = asyncio.create_task(service(stack).look())
+    await asyncio.wait_for(making.wait(), 10)
+    cancelling = asyncio.create_task(backfilling.cancel(backfill))
+    async with asyncio.timeout(10):
+        while not await stack.database.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
+            await asyncio.sleep(0.01)
+    go_on.set()
+    await asyncio.gather(looking, cancelling)
+    asked = await stack.database.fetchval("SELECT count(*) FROM headrace.run WHERE cancel_requested_at IS NOT NULL")
+    assert (len(stack.made), asked) == (2, 2)
+    assert (await backfilling.show(backfill)).dropped == 1
+
+
+async def test_two_backfills_that_are_asked_for_at_once_share_no_interval(stack: TriggerStack) -> None:
+    backfilling = Backfilling(stack.database)
+    made = await asyncio.gather(*(backfilling.create(request(stack, 3, concurrency=1)) for _ in range(4)))
+    assert len(set(made)) == 4
+    rows = [row for number in made for row in await backfill_intervals(stack.database, number, limit=10)]
+    assert sorted(row.start_at.day for row in rows if row.status == "waiting") == [1, 2, 3]
+    (first,) = {row.reason for row in rows if row.reason}
+    assert first == f"backfill {min(made)} is about to run it"
+    failed = await backfilling.preview(request(stack, 4, reprocess=Reprocess.FAILED))
+    assert [item.interval.start.day for item in failed if item.wanted] == [4]
+    assert all(item.wanted for item in await backfilling.preview(request(stack, 4, reprocess=Reprocess.ALL)))
+
+
+async def test_a_key_makes_one_backfill(stack: TriggerStack) -> None:
+    backfilling = Backfilling(stack.database)
+    wanted = request(stack, 2, reprocess=Reprocess.ALL, key="once")
+    made = await asyncio.gather(*(backfilling.create(wanted) for _ in range(5)))
+    assert len(set(made)) == 1
+    assert await backfilling.create(request(stack, 2, reprocess=Reprocess.ALL, key="twice")) not in made
+
+
 async def test_a_retry_runs_only_what_did_not_complete(stack: TriggerStack) -> None:
     backfilling = Backfilling(stack.database)
     backfill = await backfilling.create(request(stack, 3))

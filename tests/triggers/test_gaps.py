@@ -11,7 +11,7 @@ from headrace.domain.schedules import Schedule
 from headrace.domain.triggers import Trigger, TriggerKind
 from headrace.store.database import Database
 from headrace.triggers.backfills import Backfills
-from headrace.triggers.gaps import GapSearch
+from headrace.triggers.gaps import FilledGaps, GapSearch
 
 from tests.support.triggers import TriggerStack, make_stack
 
@@ -55,25 +55,28 @@ async def test_slots_that_are_over_and_have_no_good_run_are_gaps(stack: TriggerS
     await run_for(stack, slots[1], "completed", "failed")
     await run_for(stack, slots[3], "cancelled")
     found = await search(stack).find(START, NOW)
-    assert [(gap.interval.start, gap.reason) for gap in found] == [
+    assert [(gap.start, gap.reason) for gap in found] == [
         (slots[1], "its newest run is failed"),
         (slots[2], "no run"),
         (slots[3], "its newest run is cancelled"),
         (slots[4], "no run"),
     ]
-    assert [gap.interval.end for gap in found][:2] == [slots[2], slots[3]]
+    assert [gap.end for gap in found][:2] == [slots[2], slots[3]]
 
 
 async def test_filling_makes_one_backfill_of_exactly_the_gaps(stack: TriggerStack) -> None:
     await run_for(stack, datetime(2026, 3, 28, 5, tzinfo=UTC), "completed")
     before = len(stack.made)
     gaps = await search(stack).find(START, NOW)
-    await search(stack).fill(gaps, concurrency=50)
+    filled = await search(stack).fill(START, NOW, concurrency=50)
+    assert list(filled.gaps) == gaps
+    assert await search(stack).find(START, NOW) == []  # a backfill is about to run them: nobody fills them twice
+    assert await search(stack).fill(START, NOW) == FilledGaps((), None)
     await Backfills(stack.database, stack.acceptor, stack.book, [stack.project.id]).look()
     rows = await stack.database.fetch(
         "SELECT execution_date, variables FROM headrace.run WHERE id = ANY ($1) ORDER BY id", stack.made[before:]
     )
-    assert [row["execution_date"] for row in rows] == [gap.interval.start for gap in gaps]
+    assert [row["execution_date"] for row in rows] == [gap.start for gap in gaps]
     assert {row["variables"]["taxi"] for row in rows} == {"green"}
     for row in rows:
         assert row["variables"]["interval_start_datetime"] == {"$datetime": row["execution_date"].isoformat()}

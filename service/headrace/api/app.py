@@ -10,6 +10,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from headrace.api import (
+    backfills,
     events,
     health,
     hooks,
@@ -22,6 +23,8 @@ from headrace.api import (
     pipelines,
     projects,
     runs,
+    schedules,
+    sensors,
     tokens,
     triggers,
 )
@@ -44,9 +47,12 @@ ROUTES: Sequence[Route] = (
     *live.ROUTES,
     *outputs.ROUTES,
     *events.ROUTES,
+    *sensors.ROUTES,
+    *backfills.ROUTES,
     *hooks.ROUTES,
     *mage_triggers.ROUTES,
     *triggers.ROUTES,
+    *schedules.ROUTES,
     *tokens.ROUTES,
 )
 """All there is. What is not here is not there: no path is served, and let through, but by its row in this table."""

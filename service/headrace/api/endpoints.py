@@ -60,7 +60,9 @@ def _read(model: type[BaseModel], part: str, values: Mapping[str, Any]) -> BaseM
 async def _read_json(served: Served, model: type[BaseModel], request: web.Request) -> BaseModel:
     body = (await read_body(request, served.settings.body)).plain
     if body and request.content_type not in (JSON, "application/octet-stream"):
-        raise InvalidRequest(f"The body is {request.content_type}.", remedy="Send it as application/json.")
+        raise InvalidRequest(
+            f"The body is {request.content_type}.", remedy="Send it as application/json; curl does with --json."
+        )
     try:
         return model.model_validate_json(body or b"{}")
     except ValidationError as error:

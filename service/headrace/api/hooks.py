@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from time import perf_counter
 from typing import Annotated, Any
 
 import anyio
@@ -161,10 +160,7 @@ def _greeting(hooks: Sequence[Hook], delivery: Delivery) -> web.Response | None:
 
 
 async def _accepted(served: Served, hook: Hook, delivery: Delivery) -> Accepted:
-    began = perf_counter()
-    accepted = await served.intake.acceptor.accept(hook.event(delivery))
-    served.figures.accept_seconds.labels("webhook").observe(perf_counter() - began)
-    return accepted
+    return await served.intake.acceptor.accept(hook.event(delivery))
 
 
 def _told(answers: Sequence[Accepted]) -> HookAnswer:

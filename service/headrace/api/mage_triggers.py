@@ -19,7 +19,6 @@ from headrace.api.fields import Given, Id
 from headrace.api.problems import status_of
 from headrace.api.routes import Call, Route
 from headrace.api.runs import StartHeaders
-from headrace.api.triggers import UnknownTrigger
 from headrace.domain.errors import HeadraceError
 from headrace.domain.events import Accepted, NewEvent
 from headrace.domain.scopes import Scope
@@ -28,6 +27,7 @@ from headrace.domain.webhooks import Rate
 from headrace.engine.reading import run_row
 from headrace.store.tokens import trigger_of_token
 from headrace.triggers.book import KnownTrigger
+from headrace.triggers.naming import UnknownTrigger
 from headrace.triggers.payloads import JSON_TYPE, UnreadablePayload, payload_of
 
 LIMITS = BodyLimits(10 << 20)

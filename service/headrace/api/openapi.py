@@ -17,7 +17,7 @@ from headrace.domain.scopes import Scope
 _REF = "#/components/schemas/{model}"
 _PARTS = {"path": "path", "query": "query", "headers": "header"}
 """Parts of a request that are written as parameters, to what OpenAPI calls them."""
-_EVERYWHERE = ("internal-error", "not-ready")
+_EVERYWHERE = ("internal-error", "not-ready", "wrong-host")
 _SECURED = ("unauthenticated", "forbidden")
 _GIVEN = ("invalid-request",)
 _BODIED = ("body-too-large", "body-too-slow", "unsupported-encoding")

@@ -49,7 +49,16 @@ STATUSES: Mapping[str, int] = {
     "unknown-token": 404,
     "unknown-event": 404,
     "unknown-trigger": 404,
+    "not-a-schedule": 409,
+    "broken-trigger": 409,
     "unacceptable-event": 422,
+    "unusable-variable": 422,
+    "unknown-sensor": 404,
+    "no-such-cursor": 409,
+    "unknown-backfill": 404,
+    "backfill-cannot": 409,
+    "bad-backfill": 422,
+    "bad-interval": 422,
     "unknown-hook": 404,
     "bad-signature": 401,
     "unusable-webhook": 503,
@@ -178,7 +187,12 @@ async def answer_in_problems(request: web.Request, handler: Handler) -> web.Stre
 def _of_http(request: web.Request, error: web.HTTPException) -> web.Response:
     match error.status:
         case 404:
-            return problem(NotFound(f"There is nothing at {request.path}."), request.path)
+            return problem(
+                NotFound(
+                    f"There is nothing at {request.path}.", remedy="GET /api/v1/openapi.json tells what there is."
+                ),
+                request.path,
+            )
         case 405:
             allowed = error.headers.get("Allow", "")
             told = MethodNotAllowed(f"{request.method} is not for {request.path}.", remedy=f"It takes {allowed}.")

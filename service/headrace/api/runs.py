@@ -142,7 +142,7 @@ def _started(call: Call, run: int) -> StartedRun:
 
 _CANNOT_START = (
     "unknown-project", "project-needed", "unknown-pipeline", "unknown-block", "no-stored-output", "project-fault",
-    "unacceptable-event",
+    "unacceptable-event", "unusable-variable",
 )  # fmt: skip
 
 ROUTES = (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from headrace.api.bodies import BodyLimits
@@ -113,8 +114,9 @@ class Served:
 
     async def project_of(self, run: int) -> Headrace:
         """The project of a run. Raises UnknownRun, also for a run of a project that is not served here."""
-        row = await run_row(self.opened, run)
-        for headrace in self.projects.values():
-            if headrace.project_id == row["project_id"]:
-                return headrace
+        with suppress(UnknownRun):
+            row = await run_row(self.opened, run)
+            for headrace in self.projects.values():
+                if headrace.project_id == row["project_id"]:
+                    return headrace
         raise UnknownRun(f"There is no run {run}.", remedy="GET /api/v1/runs lists the runs there are.")

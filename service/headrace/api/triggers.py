@@ -9,13 +9,13 @@ from datetime import datetime
 from typing import Annotated, Any
 from uuid import uuid4
 
-import yaml
 from aiohttp import web
 from pydantic import Field, JsonValue
 
 from headrace.api.auth import digest_of, new_token
 from headrace.api.events import AcceptedEvent, accepted_event
-from headrace.api.fields import Given, Id, Text, Variables
+from headrace.api.fields import Given, Id, Named, Text, Variables
+from headrace.api.hiding import without_secrets
 from headrace.api.problems import InvalidRequest
 from headrace.api.projects import ProjectQuery
 from headrace.api.routes import Call, Route
@@ -24,35 +24,23 @@ from headrace.api.served import Served
 from headrace.domain.errors import HeadraceError
 from headrace.domain.events import NewEvent
 from headrace.domain.scopes import Scope
-from headrace.domain.triggers import Trigger, TriggerKind, TriggerStatus
-from headrace.engine.headrace import Headrace
-from headrace.project.triggers import triggers_in
+from headrace.domain.triggers import TriggerKind, TriggerStatus
 from headrace.store.tokens import keep_trigger_token
 from headrace.store.triggers import (
     GivenTrigger,
     TriggerRow,
-    given_triggers,
-    keep_api_trigger,
-    retire_api_trigger,
     trigger_row,
     triggers_of,
 )
-from headrace.triggers.book import row_of
-
-HIDDEN = "***"
-SECRET_KEYS = frozenset({"secret", "secrets", "token", "password"})
-
-
-class UnknownTrigger(HeadraceError):
-    """There is no trigger with this id."""
-
-    code = "unknown-trigger"
-
-
-class TriggerOfAFile(HeadraceError):
-    """A trigger is written in a file: only there it can be changed."""
-
-    code = "trigger-of-a-file"
+from headrace.triggers.given_triggers import (
+    UnreadableTrigger,
+    export_given,
+    keep_given,
+    read_given,
+    remove_given,
+    switch_given,
+)
+from headrace.triggers.naming import UnknownTrigger
 
 
 class NotAnApiTrigger(HeadraceError):
@@ -72,7 +60,7 @@ class NewTrigger(Given):
 
     project: Text | None = None
     pipeline: Text
-    trigger: dict[Text, JsonValue]
+    trigger: Named
 
 
 class TriggerChange(Given):
@@ -134,7 +122,7 @@ async def list_triggers(call: Call, query: ProjectQuery) -> TriggerList:
 
 async def show_trigger(call: Call, path: TriggerPath) -> TriggerView:
     """Show a trigger."""
-    found = await _trigger(call.served, path.trigger)
+    found = await served_trigger(call.served, path.trigger)
     return _view(call.served.name_of(found.project_id), found.row)
 
 
@@ -142,40 +130,35 @@ async def make_trigger(call: Call, body: NewTrigger) -> TriggerView:
     """Make a trigger that lives in the database, or put it in place of the one of its name there."""
     headrace = call.served.project(body.project)
     await asyncio.to_thread(headrace.pipeline, body.pipeline)
-    trigger = await asyncio.to_thread(_read, body.trigger, body.pipeline, headrace)
-    return await _kept(call, headrace, trigger, body.trigger)
+    try:
+        trigger = await asyncio.to_thread(read_given, body.trigger, body.pipeline, headrace.project.environ)
+    except UnreadableTrigger as error:
+        raise _invalid(error) from error
+    return await _changed(call, await keep_given(call.served.opened, headrace.project_id, trigger, body.trigger))
 
 
 async def change_trigger(call: Call, path: TriggerPath, body: TriggerChange) -> TriggerView:
     """Switch a trigger on or off that lives in the database."""
-    found = await _trigger(call.served, path.trigger)
-    if found.given is None:
-        raise _of_a_file(found.row)
-    headrace = call.served.projects[call.served.name_of(found.project_id)]
-    status = TriggerStatus.ACTIVE if body.active else TriggerStatus.INACTIVE
-    given = {**found.given, "status": status.value}
-    trigger = await asyncio.to_thread(_read, given, found.row.pipeline, headrace)
-    return await _kept(call, headrace, trigger, given)
+    found = await served_trigger(call.served, path.trigger)
+    environ = call.served.projects[call.served.name_of(found.project_id)].project.environ
+    try:
+        number = await switch_given(call.served.opened, found, environ, active=body.active)
+    except UnreadableTrigger as error:
+        raise _invalid(error) from error
+    return await _changed(call, number)
 
 
 async def remove_trigger(call: Call, path: TriggerPath) -> TriggerView:
     """Switch off a trigger for good that lives in the database; its runs and events stay."""
-    found = await _trigger(call.served, path.trigger)
-    if not await retire_api_trigger(call.served.opened, path.trigger):
-        raise _of_a_file(found.row)
-    await call.served.intake.book.look()
-    return await show_trigger(call, path)
+    await remove_given(call.served.opened, await served_trigger(call.served, path.trigger))
+    return await _changed(call, path.trigger)
 
 
 async def export_triggers(call: Call, query: ProjectQuery) -> web.Response:
     """Export the triggers that live in the database as YAML: a document for each pipeline's triggers.yaml."""
     headrace = call.served.project(query.project)
-    found = await given_triggers(call.served.opened, headrace.project_id)
-    documents = [
-        f"# pipelines/{pipeline}/triggers.yaml\n" + yaml.safe_dump({"triggers": given}, sort_keys=False)
-        for pipeline, given in found.items()
-    ]
-    return web.Response(text="---\n".join(documents), content_type="application/yaml")
+    text = await export_given(call.served.opened, headrace.project_id)
+    return web.Response(text=text, content_type="application/yaml")
 
 
 async def renew_trigger_token(call: Call, path: TriggerPath) -> TriggerToken:
@@ -200,7 +183,7 @@ async def call_trigger(call: Call, path: TriggerPath, headers: StartHeaders, bod
     return accepted_event(await call.served.intake.acceptor.accept(event))
 
 
-async def _trigger(served: Served, number: int) -> GivenTrigger:
+async def served_trigger(served: Served, number: int) -> GivenTrigger:
     """A trigger of a project that is served here. Raises UnknownTrigger."""
     found = await trigger_row(served.opened, number)
     if found is None or found.project_id not in served.project_ids:
@@ -210,7 +193,7 @@ async def _trigger(served: Served, number: int) -> GivenTrigger:
 
 async def _called(served: Served, number: int) -> GivenTrigger:
     """An active trigger that is called. Raises UnknownTrigger, NotAnApiTrigger."""
-    found = await _trigger(served, number)
+    found = await served_trigger(served, number)
     if found.row.kind != TriggerKind.API or found.row.status != TriggerStatus.ACTIVE:
         raise NotAnApiTrigger(
             f"Trigger {number} is {found.row.status} and of the kind {found.row.kind}.",
@@ -219,36 +202,18 @@ async def _called(served: Served, number: int) -> GivenTrigger:
     return found
 
 
-def _read(given: Mapping[str, Any], pipeline: str, headrace: Headrace) -> Trigger:
-    """A trigger from the keys of triggers.yaml. Raises InvalidRequest with every fault."""
-    text = yaml.safe_dump({"triggers": [dict(given)]})
-    reading = triggers_in(text, pipeline, "trigger", headrace.project.environ)
-    if reading.triggers:
-        return reading.triggers[0]
-    faults = [fault for broken in reading.broken for fault in broken.faults]
+def _invalid(error: UnreadableTrigger) -> InvalidRequest:
     errors = tuple(
-        {"where": f"body.trigger.{fault.key}", "told": f"{fault.message} {fault.remedy}"} for fault in faults
+        {"where": f"body.trigger.{fault.key}", "told": f"{fault.message} {fault.remedy}"} for fault in error.faults
     )
-    told = " ".join(error["told"] for error in errors)
-    raise InvalidRequest(f"The trigger cannot be read: {told}", errors)
+    return InvalidRequest(str(error), errors)
 
 
-async def _kept(call: Call, headrace: Headrace, trigger: Trigger, given: Mapping[str, Any]) -> TriggerView:
-    number = await keep_api_trigger(call.served.opened, headrace.project_id, row_of(trigger), given)
-    if number is None:
-        raise TriggerOfAFile(
-            f"Pipeline {trigger.pipeline} has a trigger {trigger.name} in its triggers.yaml.",
-            remedy="Change it there, or choose another name.",
-        )
+async def _changed(call: Call, number: int) -> TriggerView:
+    """A trigger that was changed just now; it counts at once here, and within a second in other services."""
     await call.served.intake.book.look()
-    found = await _trigger(call.served, number)
-    return _view(headrace.project.name, found.row)
-
-
-def _of_a_file(row: TriggerRow) -> TriggerOfAFile:
-    return TriggerOfAFile(
-        f"Trigger {row.name} is written in pipelines/{row.pipeline}/triggers.yaml.", remedy="Change it there."
-    )
+    found = await served_trigger(call.served, number)
+    return _view(call.served.name_of(found.project_id), found.row)
 
 
 def _view(project: str, row: TriggerRow) -> TriggerView:
@@ -262,18 +227,10 @@ def _view(project: str, row: TriggerRow) -> TriggerView:
         source=row.source,
         status=row.status,
         reason=row.reason,
-        definition=_without_secrets(row.definition),
+        definition=without_secrets(row.definition),
         created_at=row.created_at,
         updated_at=row.updated_at,
     )
-
-
-def _without_secrets(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {
-            name: HIDDEN if name in SECRET_KEYS and item else _without_secrets(item) for name, item in value.items()
-        }
-    return [_without_secrets(item) for item in value] if isinstance(value, list) else value
 
 
 _CANNOT_KEEP = ("unknown-project", "project-needed", "unknown-pipeline", "project-fault", "trigger-of-a-file")

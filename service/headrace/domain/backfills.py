@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -59,7 +59,31 @@ class IntervalStatus(StrEnum):
     """The backfill was cancelled before its run was made."""
 
 
-BACKFILL_ENDED = frozenset({BackfillStatus.COMPLETED, BackfillStatus.FAILED, BackfillStatus.CANCELLED})
+class IntervalState(StrEnum):
+    """What one interval of a backfill has come to, its run included."""
+
+    WAITING = "waiting"
+    """Its run is still to be made."""
+    RUNNING = "running"
+    """Its run has not ended."""
+    COMPLETED = "completed"
+    """Its run is good."""
+    FAILED = "failed"
+    """Its run failed or was cancelled."""
+    LEFT_OUT = "left_out"
+    """The policy leaves it out."""
+    CANCELLED = "cancelled"
+    """The backfill was cancelled before its run was made."""
+    MADE = "made"
+    """Its run was made and is removed by now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How an interval stands: by its newest run, or by the backfill that is about to make the next one."""
+
+    status: RunStatus
+    backfill: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,25 +96,21 @@ class PlannedInterval:
 
 
 def plan_intervals(
-    found: Iterable[Interval], newest: Mapping[datetime, RunStatus], reprocess: Reprocess, order: Order
+    found: Iterable[Interval], standings: Mapping[datetime, Standing], reprocess: Reprocess, order: Order
 ) -> list[PlannedInterval]:
     """What a backfill makes of the intervals of its range, in its order.
 
-    `newest` tells, for each start of an interval that has runs, what the newest of them came to.
+    `standings` tells, for the start of each interval that has runs or is about to get one, how it stands.
     """
-    planned = [_planned(interval, newest.get(interval.start), reprocess) for interval in found]
+    planned = [_planned(interval, standings.get(interval.start), reprocess) for interval in found]
     return planned if order is Order.FORWARDS else planned[::-1]
 
 
-def _planned(interval: Interval, status: RunStatus | None, reprocess: Reprocess) -> PlannedInterval:
-    if status is None or reprocess is Reprocess.ALL:
+def _planned(interval: Interval, standing: Standing | None, reprocess: Reprocess) -> PlannedInterval:
+    if standing is None or reprocess is Reprocess.ALL:
         return PlannedInterval(interval, True)
-    if reprocess is Reprocess.FAILED and status in (RunStatus.FAILED, RunStatus.CANCELLED):
+    if standing.backfill is not None:
+        return PlannedInterval(interval, False, f"backfill {standing.backfill} is about to run it")
+    if reprocess is Reprocess.FAILED and standing.status in (RunStatus.FAILED, RunStatus.CANCELLED):
         return PlannedInterval(interval, True)
-    return PlannedInterval(interval, False, f"it has a run that is {status}")
-
-
-def end_of(statuses: Sequence[RunStatus]) -> BackfillStatus:
-    """What a backfill has come to whose runs have all ended."""
-    good = all(status is RunStatus.COMPLETED for status in statuses)
-    return BackfillStatus.COMPLETED if good else BackfillStatus.FAILED
+    return PlannedInterval(interval, False, f"it has a run that is {standing.status}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import MAXYEAR, MINYEAR, UTC, datetime, timedelta, tzinfo
 from enum import StrEnum
 
 from headrace.domain.errors import HeadraceError
@@ -92,8 +92,15 @@ def intervals(start: datetime, end: datetime, every: Every, zone: tzinfo = UTC) 
     """The intervals that begin at `start`, one after another, the last at `end` or before it: both bounds count.
 
     Days and longer ones begin at the same local time in `zone`, and so may be an hour longer or shorter. Raises
-    BadInterval for bounds without a time zone, the wrong way round, or too many intervals.
+    BadInterval for bounds without a time zone, the wrong way round, beyond the calendar, or too many intervals.
     """
+    try:
+        yield from _intervals(start, end, every, zone)
+    except OverflowError as error:
+        raise BadInterval("The range goes beyond the years 1 to 9999.", remedy="Take other bounds.") from error
+
+
+def _intervals(start: datetime, end: datetime, every: Every, zone: tzinfo) -> Iterator[Interval]:
     if start.tzinfo is None or end.tzinfo is None:
         raise BadInterval("The bounds of a range need a time zone.")
     if end < start:
@@ -124,6 +131,8 @@ def _moved(start: datetime, every: Every, number: int, zone: tzinfo) -> datetime
 def _months_later(wall: datetime, months: int) -> datetime:
     """The same day so many months later, or that month's last."""
     year, month = divmod(wall.year * 12 + wall.month - 1 + months, 12)
+    if not MINYEAR <= year <= MAXYEAR:
+        raise OverflowError(year)
     for day in (wall.day, 30, 29, 28):
         try:
             return wall.replace(year=year, month=month + 1, day=day)

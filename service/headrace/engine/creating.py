@@ -17,7 +17,15 @@ from headrace.store.database import Database
 from headrace.store.queries import QUERIES
 from headrace.store.runs import NewRun, create_run
 
-__all__ = ["NoStoredOutput", "RunCreation", "StillRunning", "UnknownBlock", "UnusableVariable", "require_block"]
+__all__ = [
+    "NoStoredOutput",
+    "RunCreation",
+    "StillRunning",
+    "UnknownBlock",
+    "UnusableVariable",
+    "kept_variables",
+    "require_block",
+]
 
 
 class NoStoredOutput(HeadraceError):
@@ -110,7 +118,7 @@ class RunCreation:
                 version=pipeline.version,
                 definition=pipeline.definition,
                 blocks=topological_order(pipeline),
-                variables=_kept_variables(variables),
+                variables=kept_variables(variables),
                 kept=kept,
                 key=self.key,
                 retry_of=earlier["id"] if earlier else None,
@@ -120,7 +128,8 @@ class RunCreation:
         )
 
 
-def _kept_variables(variables: Mapping[str, Any]) -> dict[str, Any]:
+def kept_variables(variables: Mapping[str, Any]) -> dict[str, Any]:
+    """Variables of a run as they are kept. Raises UnusableVariable."""
     kept: dict[str, Any] = {}
     for name, value in variables.items():
         try:

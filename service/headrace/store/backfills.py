@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from headrace.domain.backfills import IntervalStatus, PlannedInterval
+from headrace.domain.backfills import IntervalStatus, PlannedInterval, Standing
 from headrace.domain.statuses import RunStatus
 from headrace.store.database import Database
 from headrace.store.queries import QUERIES
 
 STATEMENT_SECONDS = 30.0
+MOST_AT_ONCE = 2_000
+"""Intervals that one statement records: more would keep the event loop from its turns while they are encoded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,8 @@ class NewBackfill:
     pace: float
     """Seconds between two runs at least."""
     priority: int
+    key: str | None = None
+    """Two backfills of a project with the same one are one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +70,7 @@ class StoredBackfill:
 
     id: int
     project_id: int
+    project: str
     pipeline: str
     name: str
     start_at: datetime
@@ -93,7 +98,7 @@ class StoredBackfill:
 
 @dataclass(frozen=True, slots=True)
 class StoredInterval:
-    """An interval of a backfill; `run_status` tells what its run has come to."""
+    """An interval of a backfill; `run_status` tells what its run has come to, `state` both: see IntervalState."""
 
     position: int
     start_at: datetime
@@ -103,42 +108,80 @@ class StoredInterval:
     tries: int
     run_id: int | None
     run_status: str | None
+    state: str
 
 
-async def newest_run_statuses(
+@dataclass(frozen=True, slots=True)
+class LiveBackfills:
+    """How many backfills there are of one status, and how many of their intervals wait."""
+
+    backfills: int
+    waiting: int
+
+
+async def count_live_backfills(database: Database, projects: Sequence[int]) -> dict[str, LiveBackfills]:
+    """The backfills of some projects that have not ended, by status."""
+    rows = await database.fetch(QUERIES["count_live_backfills"], list(projects))
+    return {row["status"]: LiveBackfills(row["backfills"], row["waiting"]) for row in rows}
+
+
+async def interval_standings(
     connection: Any, project: int, pipeline: str, start: datetime, end: datetime
-) -> dict[datetime, RunStatus]:
-    """For each moment within bounds that runs of a pipeline are for: what the newest of them came to."""
+) -> dict[datetime, Standing]:
+    """For each moment within bounds that runs of a pipeline are for, or will be: how it stands."""
     rows = await connection.fetch(
-        QUERIES["newest_run_statuses"], project, pipeline, start, end, timeout=STATEMENT_SECONDS
+        QUERIES["interval_standings"], project, pipeline, start, end, timeout=STATEMENT_SECONDS
     )
-    return {row["execution_date"]: RunStatus(row["status"]) for row in rows}
+    return {row["moment"]: Standing(RunStatus(row["status"]), row["backfill"]) for row in rows}
+
+
+async def lock_planning(connection: Any, project: int) -> None:
+    """Let nobody else make backfills of a project until the caller's transaction ends."""
+    await connection.execute(QUERIES["lock_planning"], project, timeout=STATEMENT_SECONDS)
+
+
+async def backfill_of_key(connection: Any, project: int, key: str) -> int | None:
+    """The backfill that was made under a key before."""
+    found = await connection.fetchval(QUERIES["backfill_of_key"], project, key, timeout=STATEMENT_SECONDS)
+    return None if found is None else int(found)
 
 
 async def create_backfill(connection: Any, new: NewBackfill, planned: Sequence[PlannedInterval]) -> int:
     """Record a backfill and its intervals, in their order; its id. One with nothing to run is completed at once."""
-    return int(
-        await connection.fetchval(
-            QUERIES["create_backfill"],
-            new.project_id,
-            new.pipeline,
-            new.name,
-            new.start_at,
-            new.end_at,
-            new.every,
-            new.timezone,
-            new.reprocess,
-            new.run_order,
-            new.variables,
-            new.concurrency,
-            new.pace,
-            new.priority,
-            [item.interval.start for item in planned],
-            [item.interval.end for item in planned],
-            [IntervalStatus.WAITING if item.wanted else IntervalStatus.LEFT_OUT for item in planned],
-            [item.reason for item in planned],
-            timeout=STATEMENT_SECONDS,
-        )
+    backfill = await connection.fetchval(
+        QUERIES["create_backfill"],
+        new.project_id,
+        new.pipeline,
+        new.name,
+        new.start_at,
+        new.end_at,
+        new.every,
+        new.timezone,
+        new.reprocess,
+        new.run_order,
+        new.variables,
+        new.concurrency,
+        new.pace,
+        new.priority,
+        new.key,
+        any(item.wanted for item in planned),
+        timeout=STATEMENT_SECONDS,
+    )
+    for done in range(0, len(planned), MOST_AT_ONCE):
+        await _add_intervals(connection, backfill, done, planned[done : done + MOST_AT_ONCE])
+    return int(backfill)
+
+
+async def _add_intervals(connection: Any, backfill: int, done: int, planned: Sequence[PlannedInterval]) -> None:
+    await connection.execute(
+        QUERIES["add_backfill_intervals"],
+        backfill,
+        done,
+        [item.interval.start for item in planned],
+        [item.interval.end for item in planned],
+        [IntervalStatus.WAITING if item.wanted else IntervalStatus.LEFT_OUT for item in planned],
+        [item.reason for item in planned],
+        timeout=STATEMENT_SECONDS,
     )
 
 
@@ -197,8 +240,13 @@ async def change_backfill(database: Database, backfill: int, concurrency: int | 
 
 
 async def cancel_backfill(database: Database, backfill: int) -> bool:
-    """End a backfill and ask for the cancel of its runs, in one step; False for one that has ended."""
-    return await database.fetchval(QUERIES["cancel_backfill"], backfill) is not None
+    """End a backfill and ask for the cancel of its runs, in one step; False for one that has ended.
+
+    It is held first: a statement that has to wait for the runs that a service makes just now would not see them.
+    """
+    async with database.transaction() as connection:
+        await connection.execute(QUERIES["hold_backfill"], backfill, timeout=STATEMENT_SECONDS)
+        return await connection.fetchval(QUERIES["cancel_backfill"], backfill, timeout=STATEMENT_SECONDS) is not None
 
 
 async def retry_backfill(database: Database, backfill: int) -> int:
@@ -208,20 +256,27 @@ async def retry_backfill(database: Database, backfill: int) -> int:
 
 async def stored_backfill(database: Database, backfill: int) -> StoredBackfill | None:
     """One backfill; None where there is none."""
-    row = await database.fetchrow(QUERIES["backfill"], backfill)
+    row = await database.fetchrow(QUERIES["backfills"], None, None, None, None, backfill, 1)
     return None if row is None else StoredBackfill(**row)
 
 
 async def newest_backfills(
-    database: Database, project: int, *, limit: int, before: int | None = None
+    database: Database,
+    projects: Sequence[int],
+    *,
+    limit: int,
+    before: int | None = None,
+    pipeline: str | None = None,
+    status: str | None = None,
 ) -> list[StoredBackfill]:
-    """A page of a project's backfills, newest first, with ids under `before`."""
-    rows = await database.fetch(QUERIES["newest_backfills"], project, before, limit)
-    found = [await stored_backfill(database, row["id"]) for row in rows]
-    return [backfill for backfill in found if backfill is not None]
+    """A page of some projects' backfills, newest first, with ids under `before`."""
+    rows = await database.fetch(QUERIES["backfills"], list(projects), before, pipeline, status, None, limit)
+    return [StoredBackfill(**row) for row in rows]
 
 
-async def backfill_intervals(database: Database, backfill: int, *, limit: int, after: int = 0) -> list[StoredInterval]:
+async def backfill_intervals(
+    database: Database, backfill: int, *, limit: int, after: int = 0, state: str | None = None
+) -> list[StoredInterval]:
     """A page of a backfill's intervals in their order, beyond position `after`."""
-    rows = await database.fetch(QUERIES["backfill_intervals"], backfill, after, limit)
+    rows = await database.fetch(QUERIES["backfill_intervals"], backfill, after, state, limit)
     return [StoredInterval(**row) for row in rows]

@@ -18,7 +18,7 @@ import asyncpg
 
 from headrace.store import migrations
 from headrace.store.binaries import SUPPORTED_MAJORS
-from headrace.store.embedded import Attachment
+from headrace.store.embedded import Attachment, place_of
 from headrace.store.errors import (
     DATABASE_AWAY,
     DatabaseBusy,
@@ -238,6 +238,11 @@ async def open_database(
         folder = attachment.place.folder / "data" if attachment else None
         kind = "embedded" if attachment else "external"
         yield Database(DatabaseAddress(dsn, kind, folder, version), pool, attachment)
+
+
+def has_database(project: Path, environ: Mapping[str, str]) -> bool:
+    """Whether a project's database was ever made, as far as that is known without reaching for it."""
+    return bool(environ.get(URL_SETTING)) or place_of(project, environ).data.exists()
 
 
 async def _close(pool: asyncpg.Pool[Any]) -> None:

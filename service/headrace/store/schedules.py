@@ -59,6 +59,18 @@ async def progress_of(database: Database, triggers: Sequence[int]) -> dict[int, 
     return {row["trigger_id"]: Progress(**row) for row in rows}
 
 
+async def catching_up_of(database: Database, sources: Sequence[Source]) -> dict[Source, CatchingUp]:
+    """Which slots of some schedules are still to be made up for."""
+    rows = await database.fetch(QUERIES["catching_up_of"], *_columns(sources))
+    return {(row["project_id"], row["source"]): CatchingUp(**row) for row in rows}
+
+
+async def progress_of_trigger(database: Database, project: int, pipeline: str, name: str) -> Progress | None:
+    """How far the schedule of a trigger has come; None for one that no service has seen yet."""
+    row = await database.fetchrow(QUERIES["schedule_progress_by_name"], project, pipeline, name)
+    return None if row is None else Progress(**row)
+
+
 async def begin_catching_up(database: Database, new: CatchingUp, floor: datetime) -> None:
     """Have slots made up for, together with those that already are; none up to `floor`."""
     async with database.transaction() as connection:

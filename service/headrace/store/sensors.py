@@ -74,6 +74,8 @@ class LookNote:
 class SensorView:
     """A sensor as people see it; `lag` and `late` in seconds."""
 
+    id: int
+    project: str
     name: str
     state: str
     """`paused`, `failing`, `looking`, `unheard` (no active trigger listens) or `waiting` (for a service)."""
@@ -92,6 +94,20 @@ class SensorView:
     """Host and pid of the service that looks for it."""
     triggers: tuple[str, ...]
     settings: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class SensorFigures:
+    """What is counted of a sensor; times in seconds."""
+
+    project: str
+    name: str
+    state: str
+    looked_ago: float | None
+    gave_ago: float | None
+    lag: float | None
+    failures: int
+    delivered: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,14 +193,46 @@ async def note_looks(database: Database, service: UUID, notes: Sequence[LookNote
 
 async def sensor_views(database: Database, project_id: int, name: str | None = None) -> list[SensorView]:
     """The sensors of a project by name. Raises UnknownSensor where the one that is named does not exist."""
-    rows = await database.fetch(QUERIES["sensors"], project_id, name)
+    rows = await database.fetch(QUERIES["sensors"], [project_id], name, None)
     if name is not None and not rows:
         raise await _unknown(database, project_id, name)
     return [_view(row) for row in rows]
 
 
+async def sensors_of(database: Database, projects: Sequence[int]) -> list[SensorView]:
+    """The sensors of some projects, by project and name."""
+    return [_view(row) for row in await database.fetch(QUERIES["sensors"], list(projects), None, None)]
+
+
+async def sensor_of_id(database: Database, projects: Sequence[int], sensor: int) -> tuple[int, SensorView]:
+    """The project's id and the sensor of an id, if it is one of these projects'. Raises UnknownSensor."""
+    row = await database.fetchrow(QUERIES["sensors"], list(projects), None, sensor)
+    if row is None:
+        raise UnknownSensor(f"There is no sensor {sensor}.", remedy="GET /api/v1/sensors lists those there are.")
+    return row["project_id"], _view(row)
+
+
+async def sensor_figures(database: Database, projects: Sequence[int]) -> list[SensorFigures]:
+    """What is counted of the sensors of some projects."""
+    return [
+        SensorFigures(
+            row["project"],
+            row["name"],
+            _state(row),
+            row["looked_ago"],
+            row["gave_ago"],
+            row["lag"],
+            row["failures"],
+            row["delivered"],
+        )
+        for row in await database.fetch(QUERIES["sensor_figures"], list(projects))
+    ]
+
+
 def _view(row: Mapping[str, Any]) -> SensorView:
     return SensorView(
+        id=row["id"],
+        project=row["project"],
         name=row["name"],
         state=_state(row),
         cursor=row["cursor"],
@@ -259,6 +307,6 @@ async def _asked(database: Database, project_id: int, name: str, query: str, *ar
 
 
 async def _unknown(database: Database, project_id: int, name: str) -> UnknownSensor:
-    rows = await database.fetch(QUERIES["sensors"], project_id, None)
+    rows = await database.fetch(QUERIES["sensors"], [project_id], None, None)
     known = ", ".join(row["name"] for row in rows) or "none"
     return UnknownSensor(f"There is no sensor {name}.", remedy=f"Sensors of this project: {known}.")

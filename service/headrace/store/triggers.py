@@ -29,6 +29,8 @@ class TriggerRow:
     definition: Mapping[str, Any]
     created_at: datetime
     updated_at: datetime
+    enabled_at: datetime
+    """When it was last switched on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,12 @@ async def keep_triggers(database: Database, project: int, triggers: Sequence[Fil
 async def triggers_of(database: Database, project: int) -> list[TriggerRow]:
     """Every trigger of a project, by pipeline and name."""
     return [TriggerRow(**row) for row in await database.fetch(QUERIES["triggers_of"], project)]
+
+
+async def live_api_triggers(database: Database, project: int) -> list[TriggerRow]:
+    """The triggers of a project that live in the database, by pipeline and name, those left out that were removed."""
+    rows = await triggers_of(database, project)
+    return [row for row in rows if row.origin == "api" and row.reason != RETIRED_BY_API]
 
 
 async def triggers_changed_at(database: Database, project: int) -> tuple[int, datetime | None]:

@@ -3,71 +3,33 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from datetime import datetime
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from rich.table import Table
 
-from headrace.domain.backfills import Order, PlannedInterval, Reprocess
-from headrace.domain.errors import HeadraceError
-from headrace.domain.intervals import read_every
-from headrace.engine.headrace import Headrace
 from headrace.service import open_headrace
-from headrace.store.backfills import StoredBackfill, backfill_intervals, newest_backfills
+from headrace.store.backfills import backfill_intervals, newest_backfills
 from headrace.terminal.errors import ExitCode
-from headrace.terminal.looks import counted, moment
+from headrace.terminal.looks import counted, moment, words
 from headrace.terminal.screen import Screen
-from headrace.triggers.backfilling import Backfilling, BackfillRequest
+from headrace.triggers.backfill_views import (
+    BackfillView,
+    PlannedIntervalView,
+    backfill_view,
+    interval_view,
+    planned_views,
+)
+from headrace.triggers.backfill_wishes import BackfillWish, BadBackfill
+from headrace.triggers.backfilling import Backfilling
 
 MOST_SHOWN = 50
 
 
-class BadBackfill(HeadraceError):
-    """A backfill cannot be made as it was asked for."""
-
-    code = "bad-backfill"
-
-
-@dataclass(frozen=True, slots=True)
-class BackfillWish:
-    """A backfill as the command line takes it; times are local ones of `timezone`."""
-
-    pipeline: str
-    start: datetime
-    end: datetime
-    every: str
-    timezone: str
-    reprocess: str
-    order: str
-    concurrency: int
-    pace: float
-    variables: tuple[str, ...]
-
-    def request(self, headrace: Headrace) -> BackfillRequest:
-        """The request, its words understood. Raises BadBackfill, BadInterval, ProjectFault."""
-        headrace.pipeline(self.pipeline)
-        if self.reprocess not in set(Reprocess):
-            raise BadBackfill(f"It cannot reprocess {self.reprocess!r}.", remedy=f"Write {', '.join(Reprocess)}.")
-        try:
-            zone = ZoneInfo(self.timezone)
-        except (ZoneInfoNotFoundError, ValueError) as error:
-            raise BadBackfill(f"There is no time zone {self.timezone!r}.", remedy="Write Europe/Berlin.") from error
-        return BackfillRequest(
-            headrace.project_id,
-            self.pipeline,
-            self.start.replace(tzinfo=zone),
-            self.end.replace(tzinfo=zone),
-            read_every(self.every),
-            self.timezone,
-            Reprocess(self.reprocess),
-            Order(self.order),
-            dict(_variable(text) for text in self.variables),
-            self.concurrency,
-            self.pace,
-        )
+def variables_of(texts: Sequence[str]) -> Mapping[str, Any]:
+    """Variables from texts K=V; V is JSON, or else text. Raises BadBackfill."""
+    return dict(map(_variable, texts))
 
 
 def _variable(text: str) -> tuple[str, Any]:
@@ -80,17 +42,20 @@ def _variable(text: str) -> tuple[str, Any]:
         return name, value
 
 
-async def make_backfill(screen: Screen, wish: BackfillWish, *, only_preview: bool) -> ExitCode:
-    """Show what a backfill runs, and make it."""
+async def make_backfill(
+    screen: Screen, wish: BackfillWish, variables: Sequence[str], *, only_preview: bool
+) -> ExitCode:
+    """Show what a backfill runs, and make it; `variables` are texts K=V."""
     async with open_headrace(screen.project, drive=False) as headrace:
         backfilling = Backfilling(headrace.database)
-        request = wish.request(headrace)
-        planned = await backfilling.preview(request)
+        headrace.pipeline(wish.pipeline)
+        request = replace(wish, variables=variables_of(variables)).request(headrace.project_id)
+        planned = planned_views(await backfilling.preview(request))
         number = None if only_preview else await backfilling.create(request)
         if number is not None:
             await headrace.database.waker.wake()
     if screen.is_json:
-        screen.out.write_json({"backfill": number, "intervals": [asdict(item) for item in planned]})
+        screen.out.write_json({"backfill": number, "intervals": planned})
         return ExitCode.COMPLETED
     _tell_plan(screen, planned)
     if number is not None:
@@ -100,20 +65,21 @@ async def make_backfill(screen: Screen, wish: BackfillWish, *, only_preview: boo
     return ExitCode.COMPLETED
 
 
-def _tell_plan(screen: Screen, planned: Sequence[PlannedInterval]) -> None:
+def _tell_plan(screen: Screen, planned: Sequence[PlannedIntervalView]) -> None:
     for item in planned[:MOST_SHOWN]:
-        sign, told = ("●", "") if item.wanted else ("○", f"  {item.reason}")
-        screen.out.say(f"{sign} {item.interval.start.isoformat()} → {item.interval.end.isoformat()}{told}")
+        sign, told = ("●", "") if item.runs else ("○", f"  {item.reason}")
+        screen.out.say(f"{sign} {item.start.isoformat()} → {item.end.isoformat()}{told}")
     if len(planned) > MOST_SHOWN:
         screen.out.say(f"… and {counted(len(planned) - MOST_SHOWN, 'more interval')}", "dim")
-    wanted = sum(item.wanted for item in planned)
+    wanted = sum(item.runs for item in planned)
     screen.out.say(f"{counted(wanted, 'run')} for {counted(len(planned), 'interval')}")
 
 
 async def list_backfills(screen: Screen, limit: int) -> ExitCode:
     """Print the project's backfills, newest first."""
     async with open_headrace(screen.project, drive=False) as headrace:
-        found = await newest_backfills(headrace.database, headrace.project_id, limit=limit)
+        stored = await newest_backfills(headrace.database, [headrace.project_id], limit=limit)
+    found = [backfill_view(each) for each in stored]
     if screen.is_json:
         screen.out.write_json(found)
     elif not found:
@@ -127,23 +93,24 @@ async def list_backfills(screen: Screen, limit: int) -> ExitCode:
                 str(each.id),
                 each.status,
                 each.pipeline,
-                moment(each.start_at),
-                moment(each.end_at),
-                each.every,
+                moment(each.start),
+                moment(each.end),
+                each.interval,
                 _sums(each),
             )
         screen.out.print(table)
     return ExitCode.COMPLETED
 
 
-def _sums(backfill: StoredBackfill) -> str:
+def _sums(backfill: BackfillView) -> str:
+    counts = backfill.intervals
     sums = {
-        "completed": backfill.completed,
-        "failed": backfill.failed,
-        "running": backfill.running,
-        "waiting": backfill.waiting,
-        "left out": backfill.left_out,
-        "cancelled": backfill.dropped,
+        "completed": counts.completed,
+        "failed": counts.failed,
+        "running": counts.running,
+        "waiting": counts.waiting,
+        "left out": counts.left_out,
+        "cancelled": counts.cancelled,
     }
     return ", ".join(f"{count} {word}" for word, count in sums.items() if count) or "nothing to run"
 
@@ -151,18 +118,19 @@ def _sums(backfill: StoredBackfill) -> str:
 async def show_backfill(screen: Screen, number: int) -> ExitCode:
     """Print a backfill and its intervals. Raises UnknownBackfill."""
     async with open_headrace(screen.project, drive=False) as headrace:
-        found = await Backfilling(headrace.database).show(number)
-        rows = await backfill_intervals(headrace.database, number, limit=1000)
+        found = backfill_view(await Backfilling(headrace.database).show(number))
+        rows = [interval_view(row) for row in await backfill_intervals(headrace.database, number, limit=1000)]
     if screen.is_json:
-        screen.out.write_json({"backfill": asdict(found), "intervals": [asdict(row) for row in rows]})
+        screen.out.write_json({"backfill": found, "intervals": rows})
         return ExitCode.COMPLETED
     screen.out.say(f"backfill {found.id} of {found.pipeline}: {found.status}", "bold")
-    screen.out.say(f"{_sums(found)}; {found.concurrency} at once, {found.pace:g} s apart, {found.run_order}")
+    screen.out.say(f"{_sums(found)}; {found.concurrency} at once, {found.pace:g} s apart, {found.order}")
     if found.reason:
         screen.out.say(found.reason, "red")
     for row in rows:
-        run = "" if row.run_id is None else f"  run {row.run_id} {row.run_status}"
-        screen.out.say(f"  {row.start_at.isoformat()}  {row.status.replace('_', ' ')}{run}")
+        run = "" if row.run is None else f"  run {row.run}"
+        reason = "" if row.reason is None else f"  {row.reason}"
+        screen.out.say(f"  {row.start.isoformat()}  {words(row.state)}{run}{reason}")
     return ExitCode.COMPLETED
 
 
@@ -177,7 +145,7 @@ async def steer_backfill(screen: Screen, number: int, verb: str) -> ExitCode:
             "retry": backfilling.retry,
         }
         await verbs[verb](number)
-        found = await backfilling.show(number)
+        found = backfill_view(await backfilling.show(number))
         await headrace.database.waker.wake()
     screen.out.say(f"backfill {number} is {found.status}: {_sums(found)}")
     return ExitCode.COMPLETED

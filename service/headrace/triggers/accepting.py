@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from time import perf_counter
 from typing import Any
 from uuid import uuid4
 
@@ -17,6 +18,7 @@ from headrace.domain.errors import HeadraceError
 from headrace.domain.events import Accepted, Fate, NewEvent
 from headrace.store.errors import DATABASE_AWAY
 from headrace.store.events import PlannedEvent
+from headrace.triggers.observing import IntakeObserver
 from headrace.triggers.planning import Planner
 from headrace.triggers.recording import Recorder, marks_of
 
@@ -36,6 +38,7 @@ class UnacceptableEvent(HeadraceError):
 @dataclass
 class _Waiting:
     planned: PlannedEvent
+    began: float
     answer: asyncio.Future[Accepted]
 
 
@@ -49,6 +52,7 @@ class Acceptor:
     """Called after a commit with the runs that it made and that nobody drives yet."""
     waits: Callable[[int], None] = lambda trigger: None
     """Called after a commit with each trigger that has one event more waiting for its batch."""
+    observer: IntakeObserver = field(default_factory=IntakeObserver)
     _waiting: list[_Waiting] = field(default_factory=list)
     _arrived: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -58,15 +62,17 @@ class Acceptor:
         Raises UnacceptableEvent, and what the database raises while it is away: then it is not known whether the event
         was committed, and trying the same again is right.
         """
-        return await self._committed(await self.planner.plan(event))
+        began = perf_counter()
+        return await self._committed(await self.planner.plan(event), began)
 
     async def accept_all(self, events: Sequence[NewEvent]) -> list[Accepted]:
         """Accept several events, each by itself; the answers in order."""
+        began = perf_counter()
         planned = [await self.planner.plan(event) for event in events]
-        return list(await asyncio.gather(*(self._committed(item) for item in planned)))
+        return list(await asyncio.gather(*(self._committed(item, began) for item in planned)))
 
     async def accept_in(self, connection: Any, events: Sequence[NewEvent]) -> list[Accepted]:
-        """Accept events inside the caller's transaction; call `announce` with the answers after its commit."""
+        """Accept events inside the caller's transaction; call `committed` with the answers after its commit."""
         planned = [await self.planner.plan(event) for event in events]
         return [answer for batch in _batches(planned) for answer in await self.recorder.record_in(connection, batch)]
 
@@ -81,16 +87,23 @@ class Acceptor:
     ) -> Accepted:
         """Start a run that somebody asked for. Two starts of one `key` are one. Raises ProjectFault, UnknownProject."""
         told = {"pipeline": pipeline}
+        began = perf_counter()
         event = NewEvent(project_id, MANUAL, "start", key or uuid4().hex, told, variables=variables)
-        return await self._committed(await self.planner.plan_start(event, pipeline, priority=priority))
+        return await self._committed(await self.planner.plan_start(event, pipeline, priority=priority), began)
 
     async def start_in(self, connection: Any, event: NewEvent, pipeline: str, *, priority: int = 0) -> Accepted:
-        """Start the run that an event asks for itself, inside the caller's transaction; `announce` it after the commit.
+        """Start the run that an event asks for itself, inside the caller's transaction; tell `committed` after it.
 
         Raises ProjectFault, UnknownProject.
         """
         planned = await self.planner.plan_start(event, pipeline, priority=priority)
         return (await self.recorder.record_in(connection, [planned]))[0]
+
+    def committed(self, answers: Sequence[Accepted], source: str, began: float) -> None:
+        """Tell of what was accepted inside a caller's transaction that is committed now, and had at `began`."""
+        for _ in answers:
+            self.observer.event_accepted(source, perf_counter() - began)
+        self.announce(answers)
 
     def announce(self, answers: Sequence[Accepted], driven: Collection[int] = ()) -> None:
         """Tell of runs and waiting events that are committed now; nobody need look for runs that are `driven`."""
@@ -115,8 +128,8 @@ class Acceptor:
                 _refuse(batch, asyncio.CancelledError())
                 raise
 
-    async def _committed(self, planned: PlannedEvent) -> Accepted:
-        item = _Waiting(planned, asyncio.get_running_loop().create_future())
+    async def _committed(self, planned: PlannedEvent, began: float) -> Accepted:
+        item = _Waiting(planned, began, asyncio.get_running_loop().create_future())
         self._waiting.append(item)
         self._arrived.set()
         return await item.answer
@@ -147,6 +160,7 @@ class Acceptor:
         for item, answer in zip(batch, recorded.answers, strict=True):
             if not item.answer.done():
                 item.answer.set_result(answer)
+            self.observer.event_accepted(item.planned.event.source, perf_counter() - item.began)
         self.announce(recorded.answers, recorded.driven)
 
     async def _commit_apart(self, batch: Sequence[_Waiting], error: asyncpg.DataError) -> None:

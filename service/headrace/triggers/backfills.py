@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from time import perf_counter
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -76,6 +77,7 @@ class Backfills:
 
     async def _go_on(self, backfill: int) -> float:
         answers: list[Accepted] = []
+        began = perf_counter()
         async with self.database.transaction() as connection:
             locked = await lock_backfill(connection, backfill)
             if locked is None:
@@ -91,7 +93,7 @@ class Backfills:
                 ended = await end_backfill_if_done(connection, backfill)
                 if ended is not None:
                     log.info("backfill %s of %s is %s", backfill, locked.pipeline, ended)
-        self.acceptor.announce(answers)
+        self.acceptor.committed(answers, "backfill", began)
         if not answers:
             return NOTHING_DUE
         return locked.pace if room > len(answers) or locked.pace > 0 else NOTHING_DUE

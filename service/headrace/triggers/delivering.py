@@ -8,6 +8,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from time import perf_counter
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -43,8 +44,8 @@ class Accepting(Protocol):
         """Accept events inside the caller's transaction."""
         ...
 
-    def announce(self, answers: Sequence[Accepted]) -> None:
-        """Tell of what is committed now."""
+    def committed(self, answers: Sequence[Accepted], source: str, began: float) -> None:
+        """Tell of what is committed now, and had at `began`."""
         ...
 
 
@@ -81,6 +82,7 @@ class Deliverer:
 
         Raises SensorLost, and UnacceptableDelivery for what the database cannot hold.
         """
+        began = perf_counter()
         events = [self._event(json.loads(text), place) for place, text in enumerate(content.get("events", ()))]
         moves = "cursor" in content
         cursor = json.loads(content["cursor"]) if moves else None
@@ -91,7 +93,7 @@ class Deliverer:
         self.seq = advance.seq
         if moves:
             self.cursor = cursor
-        self.acceptor.announce(answers)
+        self.acceptor.committed(answers, self.definition.source, began)
 
     def _event(self, given: Mapping[str, Any], place: int) -> NewEvent:
         return NewEvent(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from time import perf_counter
 
 from headrace.domain.events import NewEvent
 from headrace.store.database import Database
@@ -36,13 +37,14 @@ class EndedRuns:
 
     async def look(self) -> int:
         """Make events of the runs that have ended since; how many there were."""
+        began = perf_counter()
         async with self.database.transaction() as connection:
             ended = await take_ended_runs(connection, self.projects, MOST_AT_ONCE)
             if not ended:
                 return 0
             answers = await self.acceptor.accept_in(connection, [event_of(run) for run in ended])
             await drop_ended_runs(connection, [run.id for run in ended])
-        self.acceptor.announce(answers)
+        self.acceptor.committed(answers, "run", began)
         return len(ended)
 
 

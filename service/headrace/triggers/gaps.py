@@ -2,20 +2,43 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from itertools import takewhile
+from typing import Any
 
-from headrace.domain.backfills import Order, PlannedInterval, Reprocess, plan_intervals
+from headrace.domain.backfills import Order, PlannedInterval, Reprocess, Standing, plan_intervals
 from headrace.domain.intervals import MOST_INTERVALS, BadInterval, Interval
 from headrace.domain.schedules import Schedule
 from headrace.domain.triggers import Trigger
-from headrace.store.backfills import NewBackfill, create_backfill, newest_run_statuses
+from headrace.store.backfills import NewBackfill, create_backfill, interval_standings, lock_planning
 from headrace.store.database import Database
+from headrace.store.schedules import progress_of_trigger
 from headrace.triggers.backfilling import PRIORITY
-from headrace.triggers.slots import Slots
+from headrace.triggers.catching_up import counts_since
+from headrace.triggers.slots import MICROSECOND, Slots
 from headrace.triggers.timing import Timing
+
+LOOK_BACK = timedelta(days=30)
+
+
+@dataclass(frozen=True, slots=True)
+class SlotGap:
+    """A slot whose interval is over and that has no good run; `reason` tells what became of the run that it has."""
+
+    start: datetime
+    end: datetime
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class FilledGaps:
+    """Gaps that were found, and the backfill that fills them; None where there were none."""
+
+    gaps: tuple[SlotGap, ...]
+    backfill: int | None
 
 
 @dataclass(frozen=True)
@@ -27,30 +50,54 @@ class GapSearch:
     trigger: Trigger
     schedule: Schedule
 
-    async def find(self, since: datetime, until: datetime) -> list[PlannedInterval]:
+    async def usual_start(self, now: datetime) -> datetime:
+        """Where to begin looking if nobody says: 30 days back, or when the schedule's slots began to count."""
+        progress = await progress_of_trigger(self.database, self.project_id, self.trigger.pipeline, self.trigger.name)
+        back = now - LOOK_BACK
+        return back if progress is None else max(back, counts_since(self.schedule, progress) - MICROSECOND)
+
+    async def find(self, since: datetime, until: datetime) -> list[SlotGap]:
         """The slots after `since` whose interval was over at `until` and that have no good run, the oldest first.
 
-        `reason` tells what became of the run that a slot has. Raises BadInterval for too many slots.
+        Slots whose run has not ended, or is about to be made by a backfill, are no gaps. Raises BadInterval for too
+        many slots.
         """
-        expected = self._expected(since, until)
+        async with self.database.connection() as connection:
+            return await self._find_in(connection, since, until)
+
+    async def fill(self, since: datetime, until: datetime, *, concurrency: int = 1) -> FilledGaps:
+        """Find the gaps and make one backfill of them. Raises BadInterval for too many slots."""
+        async with self.database.transaction() as connection:
+            await lock_planning(connection, self.project_id)
+            gaps = await self._find_in(connection, since, until)
+            if not gaps:
+                return FilledGaps((), None)
+            planned = [PlannedInterval(Interval(gap.start, gap.end), True) for gap in gaps]
+            return FilledGaps(
+                tuple(gaps), await create_backfill(connection, self._backfill(gaps, concurrency), planned)
+            )
+
+    async def _find_in(self, connection: Any, since: datetime, until: datetime) -> list[SlotGap]:
+        try:
+            expected = await asyncio.to_thread(self._expected, since, until)
+        except OverflowError as error:
+            raise BadInterval("The range goes beyond the years 1 to 9999.", remedy="Take a later start.") from error
         if not expected:
             return []
-        async with self.database.connection() as connection:
-            newest = await newest_run_statuses(
-                connection, self.project_id, self.trigger.pipeline, expected[0].start, expected[-1].start
-            )
-        planned = plan_intervals(expected, newest, Reprocess.FAILED, Order.FORWARDS)
-        return [replace(item, reason=_told(newest.get(item.interval.start))) for item in planned if item.wanted]
+        standings = await interval_standings(
+            connection, self.project_id, self.trigger.pipeline, expected[0].start, expected[-1].start
+        )
+        planned = plan_intervals(expected, standings, Reprocess.FAILED, Order.FORWARDS)
+        wanted = [item.interval for item in planned if item.wanted]
+        return [SlotGap(gap.start, gap.end, _told(standings.get(gap.start))) for gap in wanted]
 
-    async def fill(self, gaps: Sequence[PlannedInterval], *, concurrency: int = 1) -> int:
-        """Make a backfill of gaps that were found; its id."""
-        first, last = gaps[0].interval.start, gaps[-1].interval.start
-        new = NewBackfill(
+    def _backfill(self, gaps: Sequence[SlotGap], concurrency: int) -> NewBackfill:
+        return NewBackfill(
             self.project_id,
             self.trigger.pipeline,
             f"gaps of {self.trigger.name}",
-            first,
-            last,
+            gaps[0].start,
+            gaps[-1].start,
             ", ".join(self.schedule.expressions),
             self.schedule.timezone,
             Reprocess.FAILED,
@@ -60,8 +107,6 @@ class GapSearch:
             0.0,
             self.trigger.priority or PRIORITY,
         )
-        async with self.database.transaction() as connection:
-            return await create_backfill(connection, new, [replace(gap, reason=None) for gap in gaps])
 
     def _expected(self, since: datetime, until: datetime) -> list[Interval]:
         timing = Timing(Slots(self.schedule, self.schedule.enabled_at or since), self.trigger.source)
@@ -77,5 +122,5 @@ class GapSearch:
         return found
 
 
-def _told(status: str | None) -> str:
-    return "no run" if status is None else f"its newest run is {status}"
+def _told(standing: Standing | None) -> str:
+    return "no run" if standing is None else f"its newest run is {standing.status}"

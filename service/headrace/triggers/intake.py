@@ -15,6 +15,7 @@ from headrace.triggers.backfills import Backfills
 from headrace.triggers.batching import Batcher
 from headrace.triggers.book import ServedProject, TriggerBook
 from headrace.triggers.ended_runs import EndedRuns
+from headrace.triggers.observing import IntakeObserver
 from headrace.triggers.pinning import PipelinePins
 from headrace.triggers.planning import Planner
 from headrace.triggers.recording import Recorder
@@ -47,14 +48,19 @@ class Intake:
         projects: Mapping[int, FollowedProject],
         made_runs: Callable[[Sequence[int]], None],
         births: Births | None = None,
+        observer: IntakeObserver | None = None,
     ) -> Self:
-        """The intake of some projects, by id. `made_runs` hears of runs that it made and `births` did not take."""
+        """The intake of some projects, by id. `made_runs` hears of runs that it made and `births` did not take.
+
+        `observer` hears how fast events are taken in.
+        """
         served = [ServedProject(number, each.root, each.project().environ) for number, each in projects.items()]
         book = TriggerBook(database, served)
         pins = PipelinePins(database, {number: each.pipeline for number, each in projects.items()})
         acceptor = Acceptor(Planner(book, pins), Recorder(database, births or Births()), made_runs)
         batcher = Batcher(database, book, pins, made_runs)
         acceptor.waits = batcher.wake
+        acceptor.observer = observer or acceptor.observer
         ended_runs = EndedRuns(database, acceptor, list(projects))
         backfills = Backfills(database, acceptor, book, list(projects))
         replayer, backfilling = Replayer(database, acceptor), Backfilling(database)

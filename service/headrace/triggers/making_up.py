@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import islice, takewhile
+from time import perf_counter
 from typing import Any
 
 import asyncpg
@@ -68,6 +69,7 @@ class MakingUp:
     async def _make_up(self, watches: dict[Source, Watch]) -> bool:
         """Make up for the next slots of one schedule; False where none is due."""
         refused: CatchingUp | None = None
+        began = perf_counter()
         async with self.database.transaction() as connection:
             row = await take_catching_up(connection, list(watches))
             if row is None:
@@ -80,7 +82,7 @@ class MakingUp:
                 await go_on_catching_up(connection, (row.project_id, row.source), row.slots_after, REFUSED_SECONDS)
                 refused = row
         if refused is None:
-            self.acceptor.announce(answers)
+            self.acceptor.committed(answers, row.source, began)
         return True
 
     async def _record(self, connection: Any, row: CatchingUp, watch: Watch) -> list[Accepted]:

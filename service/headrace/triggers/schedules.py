@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -12,6 +12,7 @@ import anyio
 import asyncpg
 
 from headrace.domain.errors import HeadraceError
+from headrace.domain.events import Accepted
 from headrace.domain.schedules import CatchUp, Schedule
 from headrace.domain.triggers import TriggerKind
 from headrace.store.database import Database
@@ -34,7 +35,7 @@ from headrace.triggers.making_up import MakingUp
 from headrace.triggers.rounds import Rounds
 from headrace.triggers.slots import Slots
 from headrace.triggers.timing import TimedSlot, Timing, landing_lead
-from headrace.triggers.watching import Watch, Watches, source_of
+from headrace.triggers.watching import ScheduleStanding, Watch, Watches, source_of
 
 log = logging.getLogger(__name__)
 
@@ -79,6 +80,16 @@ class Timekeeper:
         missed, always_on = Rounds("missed slots", look_seconds), Rounds("triggers that are always on", look_seconds)
         self._making_up = MakingUp(database, acceptor, self._watches.made_up.values, missed)
         self.always_on = AlwaysOn(database, acceptor, self._watches.always_on.values, now, always_on)
+
+    def standings(self) -> dict[int, ScheduleStanding]:
+        """How far each schedule is that is followed here, by its trigger's id."""
+        now = self.now()
+        return {number: watch.standing(now) for number, watch in self._watches.all.items()}
+
+    @property
+    def refused(self) -> Collection[int]:
+        """The triggers whose schedules cannot be followed here."""
+        return self._refused.keys()
 
     async def ready(self) -> None:
         """Wait until the schedules were taken up once."""
@@ -160,6 +171,7 @@ class Timekeeper:
         earlier = self._watches.all.get(watch.known.id)
         if earlier is not None:
             watch.pending.extendleft(reversed(earlier.pending))
+            watch.late = earlier.late
         self._watches.put(watch)
         self._alarm.set(str(watch.known.id), watch)
 
@@ -186,25 +198,32 @@ class Timekeeper:
 
     async def _accept(self, batch: Sequence[tuple[Watch, TimedSlot]]) -> None:
         try:
-            await self.acceptor.accept_all([watch.event(timed) for watch, timed in batch])
+            answers = await self.acceptor.accept_all([watch.event(timed) for watch, timed in batch])
         except DATABASE_AWAY:
             raise
         except (HeadraceError, asyncpg.PostgresError):
             await self._accept_apart(batch)
             return
-        for watch, _ in batch:
+        for (watch, timed), accepted in zip(batch, answers, strict=True):
+            self._note(watch, timed, accepted)
             self._let_go(watch)
 
     async def _accept_apart(self, batch: Sequence[tuple[Watch, TimedSlot]]) -> None:
         """One slot of the batch cannot be accepted: the others must not suffer for it."""
         for watch, timed in batch:
             try:
-                await self.acceptor.accept(watch.event(timed))
+                self._note(watch, timed, await self.acceptor.accept(watch.event(timed)))
             except DATABASE_AWAY:
                 raise
             except (HeadraceError, asyncpg.PostgresError) as error:
                 log.error("the slot %s of %s cannot be accepted: %s", timed.slot.key, watch.source[1], error)
             self._let_go(watch)
+
+    def _note(self, watch: Watch, timed: TimedSlot, accepted: Accepted) -> None:
+        """Note how late a slot was; where another service was first, it knows."""
+        if accepted.is_new:
+            watch.late = watch.lateness(timed, self.now())
+            self.acceptor.observer.slot_accepted(watch.late)
 
     def _let_go(self, watch: Watch) -> None:
         """Forget a schedule's first pending slot: it is an event."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from headrace.domain.events import NewEvent
@@ -19,6 +20,21 @@ MOST_PENDING = 100
 """Slots of one schedule that wait in memory for their commit; those behind them wait in the schedule itself."""
 CROWDED = timedelta(seconds=1)
 """How soon it is looked again where so many wait."""
+OVERDUE = timedelta(seconds=1)
+"""How long after its time a slot counts as overdue: until then it is only on its way."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleStanding:
+    """How far a service is with one schedule, in seconds. `late` tells of the last slot that it accepted first of all.
+
+    `overdue` counts slots that should be events and are none yet, up to a bound; `overdue_by` tells of the oldest.
+    """
+
+    next_at: datetime | None
+    late: float | None
+    overdue: int
+    overdue_by: float
 
 
 class Watch:
@@ -29,6 +45,8 @@ class Watch:
         self.pending: deque[TimedSlot] = deque()
         self._coming: Iterator[TimedSlot] = iter(())
         self._next: TimedSlot | None = None
+        self.late: float | None = None
+        """By how many seconds the last slot that was accepted here first of all came too late."""
 
     @property
     def schedule(self) -> Schedule:
@@ -61,6 +79,19 @@ class Watch:
             self.pending.append(self._next)
             self._next = next(self._coming, None)
         return None
+
+    def standing(self, now: datetime) -> ScheduleStanding:
+        """How far it is at a moment."""
+        coming = [self._next] if self._next is not None else []
+        starts = [self.timing.starts_at(timed) for timed in (*self.pending, *coming)]
+        overdue = [at for at in starts if at + OVERDUE <= now]
+        by = (now - min(overdue)).total_seconds() if overdue else 0.0
+        following = self._next.slot.at if self._next is not None else None
+        return ScheduleStanding(following, self.late, len(overdue), by)
+
+    def lateness(self, timed: TimedSlot, now: datetime) -> float:
+        """How many seconds have passed since a slot's run was to start."""
+        return max((now - self.timing.starts_at(timed)).total_seconds(), 0.0)
 
     def event(self, timed: TimedSlot) -> NewEvent:
         """A slot's event."""

@@ -1,30 +1,56 @@
--- name: newest_run_statuses
--- For each moment that runs of a pipeline are for, within bounds: what the newest of them came to.
-SELECT DISTINCT ON (execution_date) execution_date, status
-FROM headrace.run
-WHERE project_id = $1 AND pipeline = $2 AND execution_date BETWEEN $3 AND $4
-ORDER BY execution_date, id DESC;
+-- name: interval_standings
+-- For each moment that runs of a pipeline are for, within bounds: what the newest of them came to, or which live backfill
+-- is about to make the next one.
+SELECT DISTINCT ON (moment) moment, status, backfill
+FROM (
+    SELECT execution_date AS moment, status, NULL::bigint AS backfill, id AS newness
+    FROM headrace.run
+    WHERE project_id = $1 AND pipeline = $2 AND execution_date BETWEEN $3 AND $4
+    UNION ALL
+    SELECT i.start_at, 'initial', b.id, NULL
+    FROM headrace.backfill AS b JOIN headrace.backfill_interval AS i ON i.backfill_id = b.id
+    WHERE b.project_id = $1 AND b.pipeline = $2 AND b.status IN ('running', 'paused')
+      AND i.status = 'waiting' AND i.start_at BETWEEN $3 AND $4
+) AS standing
+ORDER BY moment, newness DESC NULLS FIRST, backfill;
+
+-- name: lock_planning
+-- Let nobody else make backfills of a project until the transaction ends: two would plan the same intervals.
+SELECT id FROM headrace.project WHERE id = $1 FOR NO KEY UPDATE;
+
+-- name: backfill_of_key
+-- The backfill that was made under a key before.
+SELECT id FROM headrace.backfill WHERE project_id = $1 AND key = $2;
 
 -- name: create_backfill
--- A backfill and its intervals.
-WITH made AS (
-    INSERT INTO headrace.backfill (project_id, pipeline, name, start_at, end_at, every, timezone, reprocess, run_order,
-                                   variables, concurrency, pace, priority, status, finished_at)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13,
-            CASE WHEN 'waiting' = ANY ($16::text[]) THEN 'running' ELSE 'completed' END,
-            CASE WHEN 'waiting' = ANY ($16::text[]) THEN NULL ELSE now() END)
-    RETURNING id
-), intervals AS (
-    INSERT INTO headrace.backfill_interval (backfill_id, position, start_at, end_at, status, reason)
-    SELECT made.id, i.position, i.start_at, i.end_at, i.status, i.reason
-    FROM made, unnest($14::timestamptz[], $15::timestamptz[], $16::text[], $17::text[])
-        WITH ORDINALITY AS i (start_at, end_at, status, reason, position)
-)
-SELECT id FROM made;
+-- A backfill whose intervals are added next; one with nothing to run is completed at once.
+INSERT INTO headrace.backfill (project_id, pipeline, name, start_at, end_at, every, timezone, reprocess, run_order,
+                               variables, concurrency, pace, priority, key, status, finished_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14,
+        CASE WHEN $15::boolean THEN 'running' ELSE 'completed' END,
+        CASE WHEN $15::boolean THEN NULL ELSE now() END)
+RETURNING id;
+
+-- name: add_backfill_intervals
+-- Intervals of a backfill in their order, beyond position $2.
+INSERT INTO headrace.backfill_interval (backfill_id, position, start_at, end_at, status, reason)
+SELECT $1, $2::int + i.position, i.start_at, i.end_at, i.status, i.reason
+FROM unnest($3::timestamptz[], $4::timestamptz[], $5::text[], $6::text[])
+    WITH ORDINALITY AS i (start_at, end_at, status, reason, position);
 
 -- name: live_backfills
 -- Backfills of some projects that make runs.
 SELECT id FROM headrace.backfill WHERE project_id = ANY ($1::bigint[]) AND status = 'running' ORDER BY id;
+
+-- name: count_live_backfills
+-- How many backfills of some projects have not ended, and how many of their intervals wait, by status.
+SELECT b.status, count(*) AS backfills, sum(i.waiting)::bigint AS waiting
+FROM headrace.backfill AS b
+CROSS JOIN LATERAL (
+    SELECT count(*) AS waiting FROM headrace.backfill_interval AS i WHERE i.backfill_id = b.id AND i.status = 'waiting'
+) AS i
+WHERE b.project_id = ANY ($1::bigint[]) AND b.status IN ('running', 'paused')
+GROUP BY b.status;
 
 -- name: lock_backfill
 -- One backfill, for the transaction's own; no row while another has it.
@@ -86,8 +112,12 @@ UPDATE headrace.backfill
 SET concurrency = COALESCE($2, concurrency), pace = COALESCE($3, pace), next_at = now()
 WHERE id = $1 AND status IN ('running', 'paused') RETURNING id;
 
+-- name: hold_backfill
+-- Wait for whoever makes runs of a backfill just now, and keep others from it until the transaction ends.
+SELECT id FROM headrace.backfill WHERE id = $1 FOR UPDATE;
+
 -- name: cancel_backfill
--- End a backfill: what waits is dropped, what runs is asked to stop.
+-- End a backfill that is held: what waits is dropped, what runs is asked to stop.
 WITH ended AS (
     UPDATE headrace.backfill SET status = 'cancelled', finished_at = now()
     WHERE id = $1 AND status IN ('running', 'paused') RETURNING id
@@ -115,10 +145,22 @@ UPDATE headrace.backfill SET status = 'running', finished_at = NULL, reason = NU
 WHERE id = $1 AND status IN ('failed', 'cancelled') AND EXISTS (SELECT FROM again)
 RETURNING (SELECT count(*) FROM again);
 
--- name: backfill
--- One backfill with what its intervals have come to.
-SELECT b.*, c.waiting, c.running, c.completed, c.failed, c.left_out, c.dropped
-FROM headrace.backfill AS b
+-- name: backfills
+-- A page of some projects' backfills with what their intervals have come to, newest first, before an id; or the one of
+-- an id.
+SELECT b.id, b.project_id, p.name AS project, b.pipeline, b.name, b.start_at, b.end_at, b.every, b.timezone,
+       b.reprocess, b.run_order, b.status, b.reason, b.variables, b.concurrency, b.pace, b.priority, b.next_at,
+       b.created_at, b.finished_at, c.*
+FROM (
+    SELECT * FROM headrace.backfill
+    WHERE ($1::bigint[] IS NULL OR project_id = ANY ($1))
+      AND ($2::bigint IS NULL OR id < $2)
+      AND ($3::text IS NULL OR pipeline = $3)
+      AND ($4::text IS NULL OR status = $4)
+      AND ($5::bigint IS NULL OR id = $5)
+    ORDER BY id DESC LIMIT $6
+) AS b
+JOIN headrace.project AS p ON p.id = b.project_id
 CROSS JOIN LATERAL (
     SELECT count(*) FILTER (WHERE i.status = 'waiting') AS waiting,
            count(*) FILTER (WHERE r.status IN ('initial', 'running')) AS running,
@@ -129,15 +171,18 @@ CROSS JOIN LATERAL (
     FROM headrace.backfill_interval AS i LEFT JOIN headrace.run AS r ON r.id = i.run_id
     WHERE i.backfill_id = b.id
 ) AS c
-WHERE b.id = $1;
-
--- name: newest_backfills
--- A page of a project's backfills, newest first, before an id.
-SELECT id FROM headrace.backfill
-WHERE project_id = $1 AND ($2::bigint IS NULL OR id < $2) ORDER BY id DESC LIMIT $3;
+ORDER BY b.id DESC;
 
 -- name: backfill_intervals
--- A page of a backfill's intervals in their order, beyond a position.
-SELECT i.position, i.start_at, i.end_at, i.status, i.reason, i.tries, i.run_id, r.status AS run_status
-FROM headrace.backfill_interval AS i LEFT JOIN headrace.run AS r ON r.id = i.run_id
-WHERE i.backfill_id = $1 AND i.position > $2 ORDER BY i.position LIMIT $3;
+-- A page of a backfill's intervals in their order, beyond a position; all, or those that have come to one state.
+SELECT * FROM (
+    SELECT i.position, i.start_at, i.end_at, i.status, i.reason, i.tries, i.run_id, r.status AS run_status,
+           CASE WHEN i.status <> 'made' OR r.status IS NULL THEN i.status
+                WHEN r.status = 'initial' THEN 'running'
+                WHEN r.status = 'cancelled' THEN 'failed'
+                ELSE r.status END AS state
+    FROM headrace.backfill_interval AS i LEFT JOIN headrace.run AS r ON r.id = i.run_id
+    WHERE i.backfill_id = $1 AND i.position > $2
+) AS told
+WHERE $3::text IS NULL OR state = $3
+ORDER BY position LIMIT $4;

@@ -13,6 +13,13 @@ FROM headrace.trigger AS t
 LEFT JOIN headrace.schedule_state AS s ON s.project_id = t.project_id AND s.source = t.source
 WHERE t.id = ANY ($1::bigint[]);
 
+-- name: schedule_progress_by_name
+-- How far the schedule of a trigger has come that is told by its pipeline and its name.
+SELECT t.id AS trigger_id, t.enabled_at, s.counts_from, s.last_slot
+FROM headrace.trigger AS t
+LEFT JOIN headrace.schedule_state AS s ON s.project_id = t.project_id AND s.source = t.source
+WHERE t.project_id = $1 AND t.pipeline = $2 AND t.name = $3;
+
 -- name: begin_catching_up
 -- Make up for the slots of a schedule after $3 and up to $4; those that were still to be made up for before stay.
 INSERT INTO headrace.catching_up AS c (project_id, source, slots_after, slots_until) VALUES ($1, $2, $3, $4)
@@ -37,6 +44,12 @@ SELECT EXTRACT(EPOCH FROM min(c.due_at) - now())::float8 AS seconds
 FROM headrace.catching_up AS c
 JOIN unnest($1::bigint[], $2::text[]) AS g (project_id, source) USING (project_id, source)
 HAVING min(c.due_at) IS NOT NULL;
+
+-- name: catching_up_of
+-- Which slots of some schedules are still to be made up for.
+SELECT c.project_id, c.source, c.slots_after, c.slots_until
+FROM headrace.catching_up AS c
+JOIN unnest($1::bigint[], $2::text[]) AS g (project_id, source) USING (project_id, source);
 
 -- name: take_catching_up
 -- A schedule among these with slots to be made up for now, locked for the transaction; others take others.

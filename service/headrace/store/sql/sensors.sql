@@ -93,15 +93,29 @@ FROM unnest($2::bigint[], $3::bigint[], $4::float8[], $5::float8[], $6::real[], 
 WHERE s.id = n.id AND s.owner = $1 AND s.fence = n.fence;
 
 -- name: sensors
--- The sensors of a project, or the one of a name, with who looks for each and which triggers listen.
-SELECT s.*, now() AS now, v.host, v.pid,
+-- The sensors of some projects, or the one of a name or an id, with who looks for each and which triggers listen.
+SELECT s.*, p.name AS project, v.host, v.pid,
        ARRAY(SELECT t.pipeline || '/' || t.name FROM headrace.trigger AS t
              WHERE t.project_id = s.project_id AND t.status = 'active' AND t.source = 'sensor:' || s.name
              ORDER BY 1) AS triggers
 FROM headrace.sensor AS s
+JOIN headrace.project AS p ON p.id = s.project_id
 LEFT JOIN headrace.service AS v ON v.id = s.owner AND v.lease_until > now()
-WHERE s.project_id = $1 AND ($2::text IS NULL OR s.name = $2)
-ORDER BY s.name;
+WHERE s.project_id = ANY ($1::bigint[]) AND ($2::text IS NULL OR s.name = $2) AND ($3::bigint IS NULL OR s.id = $3)
+ORDER BY p.name, s.name;
+
+-- name: sensor_figures
+-- What is counted of the sensors of some projects.
+SELECT p.name AS project, s.name, s.failures, s.lag, s.delivered, s.paused_at, v.host,
+       extract(epoch FROM now() - s.looked_at)::float8 AS looked_ago,
+       extract(epoch FROM now() - s.delivered_at)::float8 AS gave_ago,
+       EXISTS (SELECT FROM headrace.trigger AS t
+               WHERE t.project_id = s.project_id AND t.status = 'active' AND t.source = 'sensor:' || s.name) AS triggers
+FROM headrace.sensor AS s
+JOIN headrace.project AS p ON p.id = s.project_id
+LEFT JOIN headrace.service AS v ON v.id = s.owner AND v.lease_until > now()
+WHERE s.project_id = ANY ($1::bigint[])
+ORDER BY p.name, s.name;
 
 -- name: pause_sensor
 -- Stop looking for a sensor until it is resumed.

@@ -22,7 +22,7 @@ WHERE t.project_id = $1 AND t.origin = 'file' AND (t.status <> 'inactive' OR t.r
 
 -- name: triggers_of
 -- Every trigger of a project.
-SELECT id, pipeline, name, kind, origin, source, status, reason, definition, created_at, updated_at
+SELECT id, pipeline, name, kind, origin, source, status, reason, definition, created_at, updated_at, enabled_at
 FROM headrace.trigger WHERE project_id = $1 ORDER BY pipeline, name;
 
 -- name: triggers_changed_at
@@ -46,7 +46,8 @@ WHERE id = $1 AND origin = 'api' RETURNING id;
 
 -- name: trigger
 -- One trigger, with its project and the keys that it was given by the API.
-SELECT id, project_id, pipeline, name, kind, origin, source, status, reason, definition, given, created_at, updated_at
+SELECT id, project_id, pipeline, name, kind, origin, source, status, reason, definition, given, created_at, updated_at,
+       enabled_at
 FROM headrace.trigger WHERE id = $1;
 
 -- name: given_triggers
