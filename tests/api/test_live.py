@@ -3,32 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator
+from typing import Any
 
 import aiohttp
 import pytest
 
 from tests.support.api import Api
 from tests.support.projects import write_pipeline
+from tests.support.streams import told_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 TALK = "import time\n@custom\ndef say(*args, **kwargs):\n    for n in range(60):\n        print(n, flush=True)\n        time.sleep(0.02)\n"
 
 
-async def events(answer: aiohttp.ClientResponse) -> AsyncIterator[tuple[str, str, object]]:
+async def events(answer: aiohttp.ClientResponse) -> AsyncIterator[tuple[str, str, Any]]:
     """Name, id and data of each event of a stream."""
-    fields: dict[str, str] = {}
-    async for raw in answer.content:
-        line = raw.decode().rstrip("\n")
-        if not line:
-            if "event" in fields:
-                yield fields["event"], fields["id"], json.loads(fields["data"])
-            fields = {}
-        else:
-            name, _, value = line.partition(": ")
-            fields[name] = value
+    async for told in told_of(answer):
+        yield told.name, told.id, told.data
 
 
 async def started(api: Api, pipeline: str) -> int:

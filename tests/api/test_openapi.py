@@ -14,7 +14,7 @@ from schemathesis import Case, GenerationMode
 from tests.support.api import Api
 
 EXAMPLES = 10
-ENDLESS = {"follow_run"}
+ENDLESS = {"follow_run", "follow_runs"}
 """Operations whose answers do not end by themselves."""
 
 

@@ -22,7 +22,7 @@ def block(uuid: str, status: str, *upstream: str, **facts) -> BlockRunView:
 
 
 def run(status: str, *blocks: BlockRunView, **facts) -> RunView:
-    view = RunView(7, "flour", status, AT, AT, AT + timedelta(seconds=3), None, None, {}, blocks, 0)
+    view = RunView(7, "flour", status, AT, AT, AT + timedelta(seconds=3), None, None, {}, blocks, 0, "shop")
     ended = status in ("completed", "failed", "cancelled")
     return replace(view, **{"finished_at": view.finished_at if ended else None, **facts})
 
@@ -107,7 +107,7 @@ def test_why_a_run_ended_badly_is_told_by_its_blocks_or_by_its_reason():
 
 @pytest.mark.parametrize(("width", "columns"), [(80, 6), (40, 4)])
 def test_a_list_of_runs_has_the_columns_that_there_is_room_for(width, columns):
-    waits = RunSummary(7, "flour [b]", "initial", AT, None, None, "waiting for a service to claim it", 0, 3)
+    waits = RunSummary(7, "flour [b]", "initial", AT, None, None, "waiting for a service to claim it", 0, 3, "shop")
     header, line = shown(runs_table([waits], width), width)
     assert len(header.split()) == columns
     assert "flour [b]" in line

@@ -1,4 +1,4 @@
-"""Wakes those who watch a run when this service recorded something of it."""
+"""Wakes those who watch a run, or all runs, when this service recorded something of it."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 class RunNews:
     """Who watches which run. Only a help: runs that another service drives must be looked at now and then."""
 
-    _watchers: dict[int, set[asyncio.Event]] = field(default_factory=dict)
+    _watchers: dict[int | None, set[asyncio.Event]] = field(default_factory=dict)
 
     @contextmanager
-    def watching(self, run: int) -> Iterator[asyncio.Event]:
-        """An event of the caller's own that is set at each change of the run; clear it before looking."""
-        news = asyncio.Event()
+    def watching(self, run: int | None = None, news: asyncio.Event | None = None) -> Iterator[asyncio.Event]:
+        """An event of the caller's own that is set at each change of the run, or of any; clear it before looking."""
+        news = news or asyncio.Event()
         watchers = self._watchers.setdefault(run, set())
         watchers.add(news)
         try:
@@ -29,5 +29,6 @@ class RunNews:
 
     def tell(self, run: int) -> None:
         """Something of the run was recorded."""
-        for news in self._watchers.get(run, ()):
-            news.set()
+        for watched in (run, None):
+            for news in self._watchers.get(watched, ()):
+                news.set()

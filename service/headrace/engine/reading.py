@@ -77,6 +77,7 @@ async def view_run(database: Database, run: int) -> RunView:
         variables=row["variables"],
         blocks=tuple(_block_view(pipeline, uuid, blocks) for uuid in order),
         step=row["step"],
+        project=row["project"],
     )
 
 
@@ -132,20 +133,23 @@ async def summaries(
 ) -> list[RunSummary]:
     """A page of some projects' runs, newest first, with ids under `before`."""
     rows = await database.fetch(QUERIES["newest_runs"], projects, before, pipeline, status, limit)
-    return [
-        RunSummary(
-            id=row["id"],
-            pipeline=row["pipeline"],
-            status=row["status"],
-            created_at=row["created_at"],
-            started_at=row["started_at"],
-            finished_at=row["finished_at"],
-            reason=row["reason"] or _run_wait(row),
-            blocks_done=row["done"],
-            blocks_total=row["total"],
-        )
-        for row in rows
-    ]
+    return [summary_of(row) for row in rows]
+
+
+def summary_of(row: Mapping[str, Any]) -> RunSummary:
+    """A row of a list of runs as people see it."""
+    return RunSummary(
+        id=row["id"],
+        pipeline=row["pipeline"],
+        status=row["status"],
+        created_at=row["created_at"],
+        started_at=row["started_at"],
+        finished_at=row["finished_at"],
+        reason=row["reason"] or _run_wait(row),
+        blocks_done=row["done"],
+        blocks_total=row["total"],
+        project=row["project"],
+    )
 
 
 async def known_block(database: Database, run: int, block: str) -> None:

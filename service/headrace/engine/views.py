@@ -42,6 +42,7 @@ class RunView:
     blocks: tuple[BlockRunView, ...]
     step: int
     """How many steps of it were recorded: it grows with every change."""
+    project: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,7 @@ class RunSummary:
     reason: str | None
     blocks_done: int
     blocks_total: int
+    project: str
 
 
 @dataclass(frozen=True, slots=True)

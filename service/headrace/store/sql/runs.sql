@@ -110,6 +110,7 @@ WITH step AS (
 ), turned AS (
     UPDATE headrace.run AS r
     SET status = s.status,
+        changed = pg_current_xact_id(),
         ending = COALESCE(s.ending, r.ending),
         reason = s.reason,
         started_at = COALESCE(r.started_at, now()),
@@ -178,7 +179,7 @@ WITH stepped AS (
     UPDATE headrace.run_step SET step = step + 1 WHERE run_id = $1 AND fence = $2 RETURNING run_id
 ), held AS (
     UPDATE headrace.run AS r
-    SET status = 'failed', ending = COALESCE(r.ending, 'failed'), reason = $4, owner = NULL,
+    SET status = 'failed', changed = pg_current_xact_id(), ending = COALESCE(r.ending, 'failed'), reason = $4, owner = NULL,
         started_at = COALESCE(r.started_at, now()), finished_at = now()
     FROM stepped
     WHERE r.id = stepped.run_id AND r.fence = $2 AND r.owner = $3 AND r.status IN ('initial', 'running')
@@ -220,7 +221,7 @@ FROM headrace.run AS r WHERE r.id = $1;
 
 -- name: run
 -- One run, and whether a live service drives it.
-SELECT r.*, p.path AS project_path, COALESCE((SELECT h.step FROM headrace.run_step AS h WHERE h.run_id = r.id), 0) AS step,
+SELECT r.*, p.path AS project_path, p.name AS project, COALESCE((SELECT h.step FROM headrace.run_step AS h WHERE h.run_id = r.id), 0) AS step,
        EXISTS (SELECT FROM headrace.service AS s WHERE s.id = r.owner AND s.lease_until > now()) AS driven
 FROM headrace.run AS r JOIN headrace.project AS p ON p.id = r.project_id WHERE r.id = $1;
 
@@ -236,9 +237,10 @@ WHERE b.run_id = $1 ORDER BY b.position;
 
 -- name: newest_runs
 -- A page of runs of some projects, newest first, before an id.
-SELECT r.id, r.pipeline, r.status, r.reason, r.parked_on, r.created_at, r.started_at, r.finished_at, c.done, c.total,
+SELECT r.id, p.name AS project, r.pipeline, r.status, r.reason, r.parked_on, r.created_at, r.started_at, r.finished_at, c.done, c.total,
        EXISTS (SELECT FROM headrace.service AS s WHERE s.id = r.owner AND s.lease_until > now()) AS driven
 FROM headrace.run AS r
+JOIN headrace.project AS p ON p.id = r.project_id
 CROSS JOIN LATERAL (
     SELECT count(*) AS total,
            count(*) FILTER (WHERE b.status IN ('completed', 'failed', 'cancelled', 'upstream_failed',
@@ -250,6 +252,44 @@ WHERE r.project_id = ANY ($1::bigint[])
   AND ($3::text IS NULL OR r.pipeline = $3)
   AND ($4::text IS NULL OR r.status = $4)
 ORDER BY r.id DESC LIMIT $5;
+
+-- name: changed_runs
+-- Runs of some projects whose status was changed beyond transaction $2 and run $3 in it, in the order of transactions,
+-- save those that a snapshot ($4) had seen already; with each row the snapshot that this is told from, and the transaction
+-- before which everything is. Changes from beyond that are another server's, from before a dump.
+SELECT s.snapshot::text AS snapshot, pg_snapshot_xmin(s.snapshot)::text::bigint AS horizon, c.*
+FROM (SELECT pg_current_snapshot() AS snapshot) AS s
+LEFT JOIN LATERAL (
+    SELECT r.id, p.name AS project, r.pipeline, r.status, r.reason, r.parked_on, r.created_at, r.started_at,
+           r.finished_at, r.changed::text::bigint AS changed, b.done, b.total,
+           EXISTS (SELECT FROM headrace.service AS v WHERE v.id = r.owner AND v.lease_until > now()) AS driven
+    FROM headrace.run AS r
+    JOIN headrace.project AS p ON p.id = r.project_id
+    CROSS JOIN LATERAL (
+        SELECT count(*) AS total,
+               count(*) FILTER (WHERE b.status IN ('completed', 'failed', 'cancelled', 'upstream_failed',
+                                                   'condition_failed')) AS done
+        FROM headrace.block_run AS b WHERE b.run_id = r.id
+    ) AS b
+    WHERE (r.changed, r.id) > ($2::bigint::text::xid8, $3::bigint)
+      AND r.changed < pg_snapshot_xmax(s.snapshot)
+      AND ($4::text IS NULL OR NOT pg_visible_in_snapshot(r.changed, $4::text::pg_snapshot))
+      AND r.project_id = ANY ($1::bigint[])
+      AND ($5::text IS NULL OR r.pipeline = $5)
+    ORDER BY r.changed, r.id LIMIT $6
+) AS c ON true
+ORDER BY c.changed, c.id;
+
+-- name: run_changes_horizon
+-- The snapshot of this moment, the transaction before which all have ended, and the one that is the next.
+SELECT s.snapshot::text AS snapshot, pg_snapshot_xmin(s.snapshot)::text::bigint AS horizon,
+       pg_snapshot_xmax(s.snapshot)::text::bigint AS next
+FROM (SELECT pg_current_snapshot() AS snapshot) AS s;
+
+-- name: run_changes_beyond
+-- Whether the status of more than $3 runs was changed beyond transaction $1 and run $2 in it.
+SELECT EXISTS (
+    SELECT FROM headrace.run WHERE (changed, id) > ($1::bigint::text::xid8, $2::bigint) OFFSET $3);
 
 -- name: unfinished_runs
 -- Ids of a project's runs that have not ended.
