@@ -13,6 +13,7 @@ from headrace.cli_backfills import backfill, backfills
 from headrace.cli_events import events
 from headrace.cli_sensors import sensors
 from headrace.cli_tokens import tokens
+from headrace.cli_triggers import triggers
 from headrace.domain.statuses import RunStatus
 from headrace.terminal.forms import OutputForm
 from headrace.terminal.options import JsonOption, ProjectOption, finish, screen_of
@@ -33,6 +34,7 @@ db = typer.Typer(
     rich_markup_mode=None, help="Where the database is, its migrations, and psql on it.", invoke_without_command=True
 )
 app.add_typer(db, name="db")
+app.add_typer(triggers, name="triggers")
 app.add_typer(events, name="events")
 app.add_typer(tokens, name="tokens")
 app.add_typer(backfills, name="backfills")

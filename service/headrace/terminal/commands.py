@@ -30,6 +30,7 @@ _BY_OPTION = frozenset(
         "schedule",
         "tokens",
         "sensors",
+        "triggers",
     }
 )
 _BY_ARGUMENT = frozenset({"start", "resume", "check", "test"})
