@@ -42,7 +42,20 @@ def test_what_says_nothing_has_no_statement(sql: str) -> None:
     assert split_statements(sql) == []
 
 
-@pytest.mark.parametrize("sql", ["SELECT 'a", "SELECT $$a", 'SELECT "a'])
-def test_what_has_no_end_is_refused(sql: str) -> None:
-    with pytest.raises(BadSql):
+@pytest.mark.parametrize(
+    ("sql", "line", "opened"),
+    [
+        ("SELECT 'a", 1, "'"),
+        ("SELECT $$a", 1, "$$"),
+        ('SELECT "a', 1, '"'),
+        ("SELECT 'it''s',\n E'\\'', $a$ ' $a$, -- '\n 'ope''n\nFROM t;\n", 3, "'"),
+        ("SELECT 1;\nSELECT $x$ ' $$\n", 2, "$x$"),
+        ("SELECT 1 /* ' */;\n/* open\n", 2, "/*"),
+    ],
+)
+def test_what_has_no_end_is_refused_by_its_line(sql: str, line: int, opened: str) -> None:
+    with pytest.raises(BadSql) as caught:
         split_statements(sql)
+    assert caught.value.line == line
+    assert f"the {opened} in line {line} has no end" in caught.value.message
+    assert caught.value.__suppress_context__

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from headrace.project.checking import Severity, check_project
+from headrace.project.checking import ProjectFault, Severity, check_project
 from headrace.project.creation import CannotCreateProject, init_project
 from headrace.project.reading import read_pipeline, read_project
 
@@ -34,8 +34,9 @@ def test_a_good_project_has_no_faults(root):
     ("source", "expected"),
     [
         ("x = 1\ndef f(:\n", [(2, "", "error")]),
-        ("def f():\n    return 1\n", [(None, "@custom", "error")]),
-        ("@data_loader\ndef f():\n    return 1\n", [(None, "@custom", "error")]),
+        ("def f():\n    return 1\n", [(1, "@custom", "error")]),
+        ("x = 1\n@data_loader\ndef f():\n    return 1\n", [(3, "@custom", "error")]),
+        ("", [(1, "@custom", "error")]),
         (GOOD + GOOD, [(4, "@custom", "warning")]),
         ("if 'custom' not in globals():\n    from headrace import custom\n" + GOOD, []),
         ("import headrace\n@headrace.custom\ndef f(): ...\n", []),
@@ -110,15 +111,101 @@ def test_a_missing_profile_is_told_where_it_is_named(root, use):
     assert told(root) == [("pipelines/p/a.py", 4, "gone", "error")]
 
 
-def test_a_sql_block_needs_a_provider_and_a_profile(root):
+SQL = "blocks:\n- uuid: a\n  type: custom\n- uuid: q\n  type: transformer\n  language: sql\n  upstream_blocks: [a]\n"
+
+
+def told_of_sql(root: Path, text: str, configuration: str = "") -> list[tuple[str, int | None, str]]:
+    folder = write_pipeline(root, "p", {"a": ()})
+    (folder / "metadata.yaml").write_text(SQL + f"  configuration:\n    limit: 3\n{configuration}")
+    (folder / "q.sql").write_text(text)
+    return [(file.removeprefix("pipelines/p/"), line, key) for file, line, key, _ in told(root)]
+
+
+def test_a_sql_block_runs_on_postgres_by_default_as_its_profile_is_default(root):
+    assert told_of_sql(root, "SELECT 1;") == []
+    (root / "io_config.yaml").write_text("dev: {}\n")
+    assert told_of_sql(root, "SELECT 1;") == [("metadata.yaml", 8, "default")]
+    assert told_of_sql(root, "SELECT 1;", "    data_provider_profile: gone\n") == [("metadata.yaml", 10, "gone")]
+
+
+@pytest.mark.parametrize(
+    ("setting", "is_fault"),
+    [
+        ("data_provider: bigquery", True),
+        ("data_provider: PostgreSQL", False),
+        ("export_write_policy: bogus", True),
+        ("export_write_policy: replace", False),
+        ("limit_in_pipeline_run: abc", True),
+        ("limit_in_pipeline_run: -1", True),
+        ("limit_in_pipeline_run: '10'", False),
+    ],
+)
+def test_settings_that_a_sql_block_cannot_run_with_are_told(root, setting, is_fault):
+    expected = [("metadata.yaml", 10, setting.partition(":")[0])] if is_fault else []
+    assert told_of_sql(root, "SELECT 1", f"    {setting}\n") == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "key"),
+    [
+        ("SELECT 1,\n 'open\n", 2, ""),
+        ("SELECT 1\nFROM {{ df_1 }\n", 2, ""),
+        ("SELECT 1\nFROM {{ df_3 }}\n", 2, "df_3"),
+        ("SELECT 1;\nSELECT 2", 2, ""),
+        ("-- nothing\n", 1, ""),
+        ("SELECT {{ block_output('a', parse=lambda data, _: data) }},\n '{{ ds }}' /*\n", 2, ""),
+        ("SELECT {{ block_output('a', parse=lambda data, _: data[) }}", 1, ""),
+        ("{% if 'open' %}SELECT '{% else %}SELECT 'a{% endif %}b'", None, ""),
+        ("{# it's #}SELECT '{{ execution_date }}', {{ \"'\" }}, df_9\nFROM {{ df_1 }};", None, ""),
+    ],
+)
+def test_a_sql_blocks_text_is_checked_without_running_it(root, text, line, key):
+    assert told_of_sql(root, text) == ([] if line is None else [("q.sql", line, key)])
+
+
+def test_raw_statements_may_be_many_and_what_is_not_looked_into_is_left_to_postgres(root):
+    assert told_of_sql(root, "SELECT 1; SELECT 2", "    use_raw_sql: true\n    export_write_policy: null\n") == []
+    assert told_of_sql(root, "SELECT 'x", "    disable_query_preprocessing: true\n") == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "language", "is_fault"),
+    [("data_loader", "r", True), ("data_exporter", "yaml", True), ("custom", "markdown", True), ("markdown", "markdown", False),
+     ("conditional", "sql", True), ("callback", "sql", True), ("sensor", "sql", False), ("scratchpad", "r", False)],
+)  # fmt: skip
+def test_a_language_that_cannot_run_is_one_fault_and_keeps_the_pipeline_from_running(root, kind, language, is_fault):
     folder = write_pipeline(root, "p", {})
-    text = "blocks:\n- uuid: q\n  type: data_loader\n  language: sql\n  configuration:\n    limit: 3\n"
-    (folder / "metadata.yaml").write_text(text)
-    (folder / "q.sql").write_text("SELECT 1;")
-    file = "pipelines/p/metadata.yaml"
-    assert told(root) == [(file, 5, "data_provider", "error"), (file, 5, "data_provider_profile", "error")]
-    (folder / "metadata.yaml").write_text(text + "    data_provider: postgres\n    data_provider_profile: gone\n")
-    assert told(root) == [(file, 8, "gone", "error")]
+    extension = {"markdown": "md"}.get(language, language)
+    (folder / f"b.{extension}").write_text("select 1")
+    (folder / "metadata.yaml").write_text(f"blocks:\n- uuid: b\n  type: {kind}\n  language: {language}\n")
+    errors = [("pipelines/p/metadata.yaml", 4, "language", "error")] if is_fault else []
+    assert told(root) == errors
+    if errors:
+        with pytest.raises(ProjectFault, match=r"metadata\.yaml:4: .* cannot run in this version"):
+            read_pipeline(read_project(root, {}), "p")
+
+
+@pytest.mark.parametrize(
+    ("parameters", "is_fault"),
+    [("", True), ("x", False), ("x, y", True), ("x, y=1", True), ("*args", False), ("x, *, y", True), ("*, y, **k", False),
+     ("**kwargs", True), ("x, /, **kwargs", False)],
+)  # fmt: skip
+def test_parameters_that_cannot_take_what_the_upstream_blocks_give_are_told(root, parameters, is_fault):
+    source = f"import x\n@custom\ndef f({parameters}):\n    return 1\n"
+    write_pipeline(root, "p", {"a": (), "b": ("a",)}, {"b": source})
+    assert told(root) == ([("pipelines/p/b.py", 3, "f", "error")] if is_fault else [])
+
+
+@pytest.mark.parametrize("source", ["@custom\n@given\ndef f(): ...\n", "@custom\nclass F: ...\n", "custom(f)\n"])
+def test_parameters_that_cannot_be_known_are_left_to_the_run(root, source):
+    write_pipeline(root, "p", {"a": (), "b": ("a",)}, {"b": source})
+    assert told(root) == []
+
+
+def test_an_empty_metadata_is_told_by_its_first_line(root):
+    folder = write_pipeline(root, "p", {})
+    (folder / "metadata.yaml").write_text("")
+    assert told(root) == [("pipelines/p/metadata.yaml", 1, "", "error")]
 
 
 def test_warnings_name_repeated_keys_wrong_uuids_and_bad_env_lines(root):

@@ -28,15 +28,23 @@ def placed(text: str, inputs: Inputs, variables: Mapping[str, Any]) -> tuple[str
 
     Raises SqlBlockFault, with the line, for what is not Python or raises.
     """
+    return _replaced(text, _Source(inputs, variables).value_of)
+
+
+def without_calls(text: str) -> str:
+    """The text with a plain name in place of each call of block_output; none is made. Raises SqlBlockFault."""
+    return _replaced(text, lambda _code, _line: None)[0]
+
+
+def _replaced(text: str, value_of: Callable[[CodeType, int], Any]) -> tuple[str, dict[str, Any]]:
     parts: list[str] = []
     values: dict[str, Any] = {}
     end = 0
-    source = _Source(inputs, variables)
     while found := _START.search(text, end):
         line = text.count("\n", 0, found.start()) + 1
         code, after = _expression(text, found.end(), line)
         name = f"block_output_{len(values) + 1}"
-        values[name] = source.value_of(code, line)
+        values[name] = value_of(code, line)
         # Line breaks stay within the braces: they end with the rendering, and errors of it name the right line.
         parts += [text[end : found.start()], "{{ ", name, "\n" * text.count("\n", found.start(), after), " }}"]
         end = after

@@ -6,17 +6,15 @@ An upstream SQL block's own table is read where it is. The output of any other b
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from headrace.blocks.io.names import clean_name, fitting, folded, quoted
 from headrace.blocks.io.postgres import Postgres
+from headrace.blocks.mentions import mentions
 from headrace.blocks.sql_faults import SqlBlockFault
 
 Inputs = Mapping[str, Sequence[Any]]
-_BRACES = re.compile(r"\{[{%].*?[%}]\}", re.DOTALL)
-_UPSTREAM = re.compile(r"\bdf_(\d+)\b")
 _DEFAULTS = {"data_provider": "postgres", "data_provider_profile": "default"}
 
 
@@ -40,7 +38,7 @@ def upstream_tables(
 ) -> dict[str, str]:
     """The names df_1, df_2, … that the text mentions, each as its table, quoted. Raises SqlBlockFault."""
     tables: dict[str, str] = {}
-    for number in _mentioned(text):
+    for number in sorted({number for number, _ in mentions(text)}):
         if not 1 <= number <= len(inputs):
             raise SqlBlockFault(
                 f"The query mentions df_{number}, but the block has {len(inputs)} upstream blocks.",
@@ -50,11 +48,6 @@ def upstream_tables(
         own = _made_by(database, uuid, configuration, kwargs, made.get(uuid))
         tables[f"df_{number}"] = own or _exported(database, uuid, outputs, configuration, kwargs)
     return tables
-
-
-def _mentioned(text: str) -> list[int]:
-    numbers = {int(found) for braces in _BRACES.findall(text) for found in _UPSTREAM.findall(braces)}
-    return sorted(numbers)
 
 
 def _made_by(

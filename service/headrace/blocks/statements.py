@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,15 @@ from sqlglot.errors import TokenError
 
 from headrace.domain.errors import HeadraceError
 
+_QUOTED = re.compile(
+    r"""
+    --[^\n]* | /\*.*?\*/ | \$(?P<tag>\w*)\$.*?\$(?P=tag)\$
+    | [eE]'(?:[^'\\]|\\.|'')*+' | '(?:[^']|'')*+' | "(?:[^"]|"")*+"
+    | (?P<open> ['"] | \$\w*\$ | /\*)
+    """,
+    re.DOTALL | re.VERBOSE,
+)
+"""What may hold anything within, and how it begins where it has no end."""
 _OPENS = frozenset({"CASE", "BEGIN"})
 
 
@@ -19,6 +29,10 @@ class BadSql(HeadraceError):
     """A text is not made of SQL's tokens: a quote or a comment has no end, for one."""
 
     code = "bad-sql"
+
+    def __init__(self, message: str, *, line: int | None = None, remedy: str = "") -> None:
+        super().__init__(message, remedy=remedy)
+        self.line = line
 
 
 @dataclass(frozen=True)
@@ -46,10 +60,16 @@ def _statement(text: str, number: int, tokens: list[Any]) -> Statement:
 def _tokens(text: str) -> list[Any]:
     try:
         return Postgres().tokenize(text)
-    except TokenError as error:
-        raise BadSql(
-            f"The SQL cannot be read: {error}.", remedy="Look for a quote, a $$ or a comment that has no end."
-        ) from error
+    except TokenError:
+        opened = _unclosed(text)
+        line = None if opened is None else text.count("\n", 0, opened.start()) + 1
+        what = "a token of it has no end" if opened is None else f"the {opened[0]} in line {line} has no end"
+        raise BadSql(f"The SQL cannot be read: {what}.", line=line, remedy="Close it.") from None
+
+
+def _unclosed(text: str) -> re.Match[str] | None:
+    """The quote, dollar quote or comment that has no end."""
+    return next((found for found in _QUOTED.finditer(text) if found["open"]), None)
 
 
 def _groups(tokens: list[Any]) -> Iterator[list[Any]]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from headrace.blocks.safe_yaml import Document
-from headrace.domain.pipeline import BlockLanguage, BlockType
+from headrace.domain.pipeline import NEVER_RUN, BlockLanguage, BlockType
 from headrace.project.faults import Fault, Severity
 from headrace.project.plain import NotPlain, plain
 
@@ -18,6 +18,9 @@ SECTIONS: Mapping[str, BlockType | None] = {
     "callbacks": BlockType.CALLBACK,
 }
 """The lists of blocks in a metadata.yaml, and the type of those that name none."""
+
+
+_PYTHON_ONLY = frozenset({BlockType.CONDITIONAL, BlockType.CALLBACK})
 
 
 @dataclass
@@ -33,7 +36,8 @@ class FaultList:
     ) -> None:
         """Record a fault; `place` is the path of keys and indexes to its key."""
         key = next((str(step) for step in reversed(place) if isinstance(step, str)), "")
-        self.found.append(Fault(self.file, self.document.line(*place), key, message, remedy, severity))
+        line = self.document.line(*place) or 1  # an empty file has no node that has one
+        self.found.append(Fault(self.file, line, key, message, remedy, severity))
 
     def warn(self, place: Sequence[str | int], message: str, remedy: str = "") -> None:
         """Record a fault that keeps nothing from running."""
@@ -94,12 +98,13 @@ def _entry(section: str, index: int, value: Any, faults: FaultList) -> Entry | N
     if not uuid:
         faults.add((section, index), f"Item {index + 1} of {section} has no uuid.", "Give it a `uuid:`.")
         return None
+    kind = _type(section, index, uuid, value.get("type"), faults)
     return Entry(
         section=section,
         index=index,
         uuid=uuid,
-        type=_type(section, index, uuid, value.get("type"), faults),
-        language=_language(section, index, uuid, value.get("language"), faults),
+        type=kind,
+        language=_language(section, index, uuid, value.get("language"), faults, kind),
         upstream=_upstream(section, index, uuid, value.get("upstream_blocks"), faults),
         configuration=_configuration(section, index, uuid, value.get("configuration"), faults),
         values=value,
@@ -122,10 +127,16 @@ def _type(section: str, index: int, uuid: str, value: Any, faults: FaultList) ->
     return None
 
 
-def _language(section: str, index: int, uuid: str, value: Any, faults: FaultList) -> BlockLanguage:
+def _language(
+    section: str, index: int, uuid: str, value: Any, faults: FaultList, kind: BlockType | None
+) -> BlockLanguage:
     if value is None:
         return BlockLanguage.PYTHON
     if value in set(BlockLanguage):
+        runs = (BlockLanguage.PYTHON,) if kind in _PYTHON_ONLY else (BlockLanguage.PYTHON, BlockLanguage.SQL)
+        if kind is not None and kind not in NEVER_RUN and value not in runs:
+            told = f"Block {uuid} is in the language {value}: a {kind} of it cannot run in this version."
+            faults.add((section, index, "language"), told, f"Write it in {' or '.join(runs)}.")
         return BlockLanguage(value)
     remedy = f"Languages: {', '.join(BlockLanguage)}."
     faults.add((section, index, "language"), f"Block {uuid} is in the language {value}, which is unknown.", remedy)

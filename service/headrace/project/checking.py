@@ -11,13 +11,13 @@ from headrace.blocks.io.connecting import READ
 from headrace.blocks.io_config import ConnectionFault, read_profile
 from headrace.blocks.secrets import secrets_in
 from headrace.blocks.templating import TemplateError, check_syntax
-from headrace.domain.pipeline import Block, BlockLanguage
-from headrace.project.blocks import Entry
+from headrace.domain.pipeline import BlockLanguage
 from headrace.project.building import Reading
 from headrace.project.faults import Fault, ProjectFault, Severity, errors_of
 from headrace.project.files import UnreadableFile, read_text, relative
 from headrace.project.reading import Project, survey_project
 from headrace.project.sources import ProfileUse, check_source, parse_source
+from headrace.project.sql_sources import check_sql
 from headrace.project.triggers import read_triggers
 
 __all__ = ["Fault", "ProjectFault", "Severity", "check_project", "errors_of"]
@@ -60,28 +60,9 @@ def _block_checks(reading: Reading) -> Iterator[tuple[list[Fault], list[ProfileU
         for block in blocks:
             entry = entries.get((section, block.uuid)) or entries.get(("blocks", block.uuid))
             if block.language is BlockLanguage.SQL and entry is not None:
-                yield _check_sql(reading, block, entry)
+                yield check_sql(reading, block, entry)
             else:
                 yield check_source(block)
-
-
-def _check_sql(reading: Reading, block: Block, entry: Entry) -> tuple[list[Fault], list[ProfileUse]]:
-    faults = [
-        Fault(
-            reading.file,
-            reading.document.line(*entry.place("configuration")),
-            key,
-            f"SQL block {block.uuid} names no {key}.",
-            f"Write `{key}: {example}` in its configuration.",
-        )
-        for key, example in (("data_provider", "postgres"), ("data_provider_profile", "default"))
-        if not block.configuration.get(key)
-    ]
-    profile = block.configuration.get("data_provider_profile")
-    if not profile:
-        return faults, []
-    line = reading.document.line(*entry.place("configuration", "data_provider_profile"))
-    return faults, [ProfileUse(str(profile), reading.file, line)]
 
 
 def _variable_faults(reading: Reading) -> Iterator[Fault]:

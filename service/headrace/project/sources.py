@@ -57,11 +57,40 @@ def _check_decorator(tree: ast.Module, block: Block, file: str) -> list[Fault]:
     shown = f"@{wanted[0]}"
     if not lines:
         told = f"No function of block {block.uuid} is marked with {shown}."
-        return [Fault(file, None, shown, told, f"Write {shown} in the line above its function.")]
+        return [Fault(file, _first_function(tree), shown, told, f"Write {shown} in the line above its function.")]
     if len(lines) > 1 and block.type not in _OTHER_NAMES:
         told = f"Block {block.uuid} has {len(lines)} functions marked with {shown}; only the first one runs."
         return [Fault(file, lines[1], shown, told, "Call the others from it.", Severity.WARNING)]
+    return [] if block.type in _OTHER_NAMES or block.type is BlockType.SENSOR else _check_parameters(tree, block, names)
+
+
+def _first_function(tree: ast.Module) -> int:
+    lines = [node.lineno for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    return min(lines, default=1)
+
+
+def _check_parameters(tree: ast.Module, block: Block, names: set[str]) -> list[Fault]:
+    """A function that cannot take what the block's upstream blocks give; other decorators may change what it takes."""
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) or len(node.decorator_list) != 1:
+            continue
+        if _called_name(node.decorator_list[0]) in names:
+            return _parameter_faults(node, block)
     return []
+
+
+def _parameter_faults(node: ast.FunctionDef | ast.AsyncFunctionDef, block: Block) -> list[Fault]:
+    taken = node.args
+    named = [each.arg for each in (*taken.posonlyargs, *taken.args, *taken.kwonlyargs)]
+    given = len(block.upstream)
+    if block.source is None or len(named) == given or (len(named) < given and taken.vararg is not None):
+        return []
+    told = (
+        f"{node.name} takes {len(named)} upstream outputs ({', '.join(named) or 'none'}), but block {block.uuid} has "
+        f"{given} upstream blocks ({', '.join(block.upstream) or 'none'})."
+    )
+    remedy = "Each named parameter takes one upstream block's output; variables come through **kwargs."
+    return [Fault(block.source.path, node.lineno, node.name, told, remedy)]
 
 
 def _aliases(tree: ast.Module, wanted: tuple[str, ...]) -> set[str]:

@@ -73,7 +73,8 @@ def _frames(error: BaseException) -> tuple[Frame, ...]:
 def _place_in_sql(error: BaseException, call: Call) -> Frame | None:
     """The line of a SQL block's file that the error speaks of: no frame of Python shows it."""
     line = getattr(error, "line", None)
-    if call.language != "sql" or not isinstance(error, HeadraceError) or not isinstance(line, int):
+    is_of_block = isinstance(error, HeadraceError) and not hasattr(error, "file")
+    if call.language != "sql" or not is_of_block or not isinstance(line, int):
         return None
     lines = call.code.text.splitlines()
     text = lines[line - 1] if 0 < line <= len(lines) else ""
