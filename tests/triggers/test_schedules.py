@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ import anyio
 import pytest
 from headrace.domain.events import Accepted, NewEvent
 from headrace.store.database import Database
+from headrace.store.events import PlannedEvent
+from headrace.triggers.recording import Recorder
 
 from tests.support.schedules import (
     START,
@@ -329,6 +332,45 @@ async def test_slots_wait_for_a_database_that_is_away_and_none_is_lost(
         await until_slot(database, "t", "2026-05-06T10:24:10Z")
     assert len(await slots_of(database, "t")) == 251
     assert failures < 0
+
+
+@dataclass
+class RefusesSlot:
+    """Records events as a service does, but for one slot: whenever that comes, the database is away."""
+
+    recorder: Recorder
+    key: str
+    refused: int = 0
+
+    async def record(self, planned: Sequence[PlannedEvent]) -> list[Accepted]:
+        if any(item.event.key == self.key for item in planned):
+            self.refused += 1
+            raise ConnectionResetError("the database went away")
+        return await self.recorder.record(planned)
+
+    async def record_in(self, connection: Any, planned: Sequence[PlannedEvent]) -> list[Accepted]:
+        return await self.recorder.record_in(connection, planned)
+
+
+async def test_no_slot_is_an_event_before_the_one_before_it_is_so_that_a_death_in_between_loses_none(
+    database: Database, root: Path, clock: MovedClock
+) -> None:
+    limit = {"max_active_runs": 1, "at_limit": "cancel_oldest"}  # slots of such a trigger are committed one by one
+    write_triggers(root, "orders", [schedule("t", "every 1 minute", catch_up="all", **limit)])
+    first, *keys = [f"2026-05-06T10:2{minute}:00Z" for minute in range(4)]
+    async with timekeeping(database, root, clock) as stack:
+        await until_slot(database, "t", first)
+        acceptor = stack.parts.acceptor
+        recorder: Any = RefusesSlot(acceptor.recorder, keys[0])
+        acceptor.recorder = recorder
+        clock.move(minutes=3)
+        with anyio.fail_after(20):
+            while recorder.refused < 2:
+                await anyio.sleep(0.005)
+    assert await slots_of(database, "t") == [first]
+    async with timekeeping(database, root, clock):
+        await until_slot(database, "t", keys[-1])
+    assert await slots_of(database, "t") == [first, *keys]
 
 
 async def test_after_a_fault_of_its_own_it_starts_again_and_no_slot_is_lost(

@@ -190,11 +190,14 @@ class Timekeeper:
                     wait = min(wait * 2, RETRY_SECONDS[1])
 
     def _due(self) -> list[tuple[Watch, TimedSlot]]:
-        """What is due, in an order that all services share, so that none waits for one that waits for it."""
+        """The next slot of each schedule that is due, in an order that all services share, so that none waits for one
+        that waits for it. Of one schedule no slot goes before the one before it is an event: whoever takes the schedule
+        up later goes on behind the last one that is.
+        """
         waiting = sorted(
             (watch for watch in self._watches.all.values() if watch.pending), key=lambda watch: watch.source
         )
-        return [(watch, timed) for watch in waiting for timed in watch.pending][:MOST_AT_ONCE]
+        return [(watch, watch.pending[0]) for watch in waiting[:MOST_AT_ONCE]]
 
     async def _accept(self, batch: Sequence[tuple[Watch, TimedSlot]]) -> None:
         try:
