@@ -27,6 +27,8 @@ def body(*args, **kwargs):
     return pd.DataFrame({"n": np.arange(200_000), "x": rows.random(200_000)})
 """
 STORE = """
+import pandas as pd
+from headrace.blocks.io.columns import UnstorableValue
 from headrace.io import ConfigFileLoader, Postgres
 
 
@@ -37,6 +39,11 @@ def body(frame, **kwargs):
         db.execute("CREATE UNIQUE INDEX ON taxi.numbers (n)")
         again = {"unique_constraints": ["n"], "unique_conflict_method": "UPDATE"}
         db.export(frame.head(10), "taxi", "numbers", index=False, if_exists="append", **again)
+        db.execute("CREATE TABLE taxi.small (n smallint)")
+        try:
+            db.export(pd.DataFrame({"n": [1, 70_000]}), "taxi", "small", index=False, if_exists="append")
+        except UnstorableValue as error:
+            assert (error.column, error.row) == ("n", 1)
         return int(db.load("SELECT count(*) AS n FROM taxi.numbers")["n"].iloc[0])
 """
 PROFILE = """

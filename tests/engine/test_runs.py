@@ -14,6 +14,9 @@ from headrace.engine.creating import NoStoredOutput, StillRunning, UnusableVaria
 from headrace.engine.reading import UnknownBlock, UnknownRun
 from headrace.engine.views import RunView
 from headrace.service import Headrace, open_headrace
+from headrace.store.errors import OutputsRemoved
+from headrace.store.queries import QUERIES
+from headrace.store.retention import drop_old_outputs
 
 from tests.chaos.checker import faults
 from tests.support.projects import write_pipeline, write_project
@@ -315,6 +318,42 @@ async def test_one_block_runs_alone_on_stored_outputs_or_with_all_above_it(root,
         alone = await run(headrace, "part", block="b")
         assert alone.blocks[0].reason == f"kept from run {above.id}"
         assert await value(headrace, alone, "b") == 2
+
+
+async def test_a_retry_runs_blocks_again_whose_outputs_were_removed(root, database_url):
+    """Else those below would get nothing for an input."""
+    source = "@custom\ndef body(*args):\n    assert args == (1,)\n    assert {ok}\n    return 2\n"
+    folder = write_pipeline(root, "aged", {"a": (), "b": ("a",)}, {"b": source.format(ok=False)})
+    async with opened(root, database_url) as headrace:
+        first = await run(headrace, "aged")
+        assert statuses(first) == {"a": "completed", "b": "failed"}
+        (folder / "b.py").write_text(source.format(ok=True))
+        assert await drop_old_outputs(headrace.database, headrace.project_id, None, [], 0, 10) == 1
+        with pytest.raises(NoStoredOutput, match="needs the output of a, which has never completed or was removed"):
+            await headrace.create_run("aged", block="b")
+        again = await headrace.finished(await headrace.retry(first.id, latest=True))
+        assert statuses(again) == {"a": "completed", "b": "completed"}, again.error
+        assert again.blocks[0].attempt == 1
+        third = await headrace.finished(await headrace.retry(again.id, from_block="b"))
+        assert (third.status, third.blocks[0].attempt) == ("completed", 0)
+
+
+async def test_outputs_that_are_removed_while_a_retry_is_made_are_told_and_not_missed(root, database_url):
+    write_pipeline(root, "aged", {"a": (), "b": ("a",)}, {"b": "@custom\ndef body(*args):\n    return args[0]\n"})
+    async with opened(root, database_url) as headrace:
+        first = await run(headrace, "aged")
+        database = headrace.database
+        async with database.transaction() as connection:
+            await connection.execute(QUERIES["drop_old_outputs"], headrace.project_id, None, [], 0.0, 10)
+            retrying = asyncio.create_task(headrace.retry(first.id, from_block="b"))
+            waits = (
+                "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+            )
+            while not await database.fetchval(waits):
+                await asyncio.sleep(0.01)
+        with pytest.raises(OutputsRemoved, match="of a, were removed just now"):
+            await retrying
+        assert await database.fetchval("SELECT count(*) FROM headrace.run") == 1
 
 
 async def test_asking_for_what_is_not_there_is_told_by_name(root, database_url):

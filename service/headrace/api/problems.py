@@ -71,6 +71,7 @@ STATUSES: Mapping[str, int] = {
     "still-running": 409,
     "already-ended": 409,
     "no-stored-output": 409,
+    "outputs-removed": 409,
     "not-rendered": 406,
     "other-project": 404,
     "project-fault": 409,

@@ -141,8 +141,8 @@ def _started(call: Call, run: int) -> StartedRun:
 
 
 _CANNOT_START = (
-    "unknown-project", "project-needed", "unknown-pipeline", "unknown-block", "no-stored-output", "project-fault",
-    "unacceptable-event", "unusable-variable",
+    "unknown-project", "project-needed", "unknown-pipeline", "unknown-block", "no-stored-output", "outputs-removed",
+    "project-fault", "unacceptable-event", "unusable-variable",
 )  # fmt: skip
 
 ROUTES = (
@@ -157,6 +157,13 @@ ROUTES = (
         Scope.RUN,
         retry_run,
         201,
-        problems=("unknown-run", "unknown-block", "still-running", "unknown-pipeline", "project-fault"),
+        problems=(
+            "unknown-run",
+            "unknown-block",
+            "still-running",
+            "unknown-pipeline",
+            "project-fault",
+            "outputs-removed",
+        ),
     ),
 )

@@ -29,7 +29,7 @@ __all__ = [
 
 
 class NoStoredOutput(HeadraceError):
-    """A block was to run alone, and a block above it has never completed."""
+    """A block was to run alone, and a block above it has never completed, or its outputs were removed."""
 
     code = "no-stored-output"
 
@@ -78,13 +78,14 @@ class RunCreation:
         missing = [uuid for uuid in above if uuid not in kept]
         if missing:
             raise NoStoredOutput(
-                f"Block {block} needs the output of {', '.join(missing)}, which has never completed.",
+                f"Block {block} needs the output of {', '.join(missing)}, which has never completed or was removed.",
                 remedy=f"Run the blocks above it too: --block {block} --upstream.",
             )
         return await self._create(restricted(pipeline, {block, *above}), variables, kept=kept)
 
     async def retry(self, run: int, latest: Pipeline | None, *, from_block: str | None) -> int:
-        """A new run that keeps what run `run` completed; from `from_block` on, everything runs again.
+        """A new run that keeps what run `run` completed; from `from_block` on, everything runs again, and so does what
+        completed and whose outputs were removed since.
 
         Runs the pipeline as it was then, or `latest` where that is given. Raises StillRunning, UnknownBlock.
         """
@@ -94,12 +95,14 @@ class RunCreation:
         pipeline = latest or await pinned_pipeline(self.database, row["version"])
         blocks = await self.database.fetch(QUERIES["block_runs"], run)
         kept = {
-            block["block"]: block["kept_from"] or run
+            block["block"]: run
             for block in blocks
-            if block["status"] == BlockStatus.COMPLETED and block["block"] in pipeline.by_uuid
+            if block["status"] == BlockStatus.COMPLETED
+            and block["block"] in pipeline.by_uuid
+            and not block["outputs_dropped"]
         }
         again = _again(pipeline, kept, from_block)
-        kept = {uuid: source for uuid, source in kept.items() if uuid not in again}
+        kept = {uuid: kept[uuid] for uuid in kept if uuid not in again}
         return await self._create(pipeline, row["variables"], kept=kept, earlier=row)
 
     async def _create(

@@ -73,6 +73,12 @@ class OutputFileFault(StoreError):
     code = "output-file"
 
 
+class OutputsRemoved(StoreError):
+    """Stored outputs that a new run was to keep are gone."""
+
+    code = "outputs-removed"
+
+
 class InvalidMigrations(StoreError):
     """The folder of migrations is not a numbered sequence of SQL files."""
 

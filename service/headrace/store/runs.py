@@ -13,6 +13,7 @@ import asyncpg
 
 from headrace.domain.limits import Gate
 from headrace.store.database import Database
+from headrace.store.errors import OutputsRemoved
 from headrace.store.queries import QUERIES
 
 STATEMENT_SECONDS = 30.0
@@ -181,8 +182,17 @@ async def _create_run(database: Database, new: NewRun) -> int:
             new.key,
         )
         if new.kept:
-            await connection.execute(QUERIES["copy_kept_outputs"], run)
+            await _copy_kept_outputs(connection, run, new.kept)
     return int(run)
+
+
+async def _copy_kept_outputs(connection: Any, run: int, kept: Mapping[str, int]) -> None:
+    if await connection.fetchval(QUERIES["lock_kept_blocks"], run) != len(kept):
+        raise OutputsRemoved(
+            f"Outputs that the run was to keep, of {', '.join(kept)}, were removed just now for their age or size.",
+            remedy="Ask again: the blocks that made them run anew.",
+        )
+    await connection.execute(QUERIES["copy_kept_outputs"], run)
 
 
 async def claim_runs(

@@ -24,8 +24,20 @@ _SAME = {
 _TEXTS = ("text", "character varying", "character", "citext", "name")
 _NUMBERS = ("smallint", "integer", "bigint", "numeric", "real", "double precision")
 _LENGTH = re.compile(r"\((\d+)\)")
-_CHECKS_INPUT = 160000
-"""The version of the server that can tell whether a text is valid for a type."""
+_CHECKS_INPUT = 16
+"""The first version of the server that can tell by itself whether a text is valid for a type."""
+_IS_VALID = """
+CREATE OR REPLACE FUNCTION pg_temp.headrace_input_is_valid(input text, kind text) RETURNS boolean
+LANGUAGE plpgsql AS $$
+BEGIN
+    EXECUTE format('SELECT $1::%s', kind) USING input;
+    RETURN true;
+EXCEPTION WHEN data_exception OR integrity_constraint_violation THEN
+    RETURN false;
+END
+$$
+"""
+"""What older servers are told to answer with: slowly, so only once it is known that some value is not valid."""
 
 
 async def insert_staged(
@@ -120,40 +132,57 @@ def _is_exact_of_float(column: Column, wanted: str) -> bool:
 
 async def _check_casts(connection: Any, frame: pd.DataFrame, column: Column, wanted: str, staged: str) -> None:
     """Refuse a cast that would change a value, with the value's row."""
-    test = _loses(connection, column, wanted)
-    if test is None:
+    if column.kind.sql == wanted:
         return
-    found = await _first_loss(connection, column, test, staged, wanted)
+    found = await _first_loss(connection, column, staged, wanted)
     if found is None:
         return
     why = f"{found['value']!r:.80} cannot be stored as {wanted} without a change"
     raise UnstorableValue(str(column.label), frame.index[found["row"]], found["row"], why)
 
 
-def _loses(connection: Any, column: Column, wanted: str) -> str | None:
-    """The test in SQL for values that the cast would change or not take; None where none can be told beforehand."""
-    if column.kind.sql == wanted:
-        return None
+async def _first_loss(connection: Any, column: Column, staged: str, wanted: str) -> Any:
+    """The first row whose value the cast would change or not take, and the value; None where there is none."""
+    if connection.get_server_version().major >= _CHECKS_INPUT:
+        return await _first_row(connection, column, _loses(column, wanted, "pg_input_is_valid"), staged, wanted)
+    await connection.execute("SAVEPOINT headrace_look")
+    try:
+        found = await _first_row(connection, column, _loses(column, wanted, None), staged, wanted)
+    except TableFault:
+        await connection.execute("ROLLBACK TO headrace_look; RELEASE headrace_look")
+        await connection.execute(_IS_VALID)
+        slowly = _loses(column, wanted, "pg_temp.headrace_input_is_valid")
+        return await _first_row(connection, column, slowly, staged, wanted)
+    await connection.execute("RELEASE headrace_look")
+    return found
+
+
+def _loses(column: Column, wanted: str, is_valid: str | None) -> str:
+    """The test in SQL for values that the cast would change; those that it would not take raise, or pass for changed
+    where a function `is_valid` is at hand that tells."""
     name = quoted(column.name)
     if _is_text(wanted):
         most = _LENGTH.search(wanted)
-        return f"char_length({name}::text) > {most[1]}" if most else None
-    checks_input = connection.get_server_version().major * 10_000 >= _CHECKS_INPUT
+        return f"char_length({name}::text) > {most[1]}" if most else "false"
     if column.kind.sql == "text":
-        return f"NOT {_valid(name, wanted)}" if checks_input else None
+        return (
+            f"({name}::{wanted} IS NULL) <> ({name} IS NULL)"
+            if is_valid is None
+            else f"NOT {_told(is_valid, name, wanted)}"
+        )
     cast = f"{name}::text" if _is_exact_of_float(column, wanted) else name
     changed = f"({cast}::{wanted})::{column.kind.sql} IS DISTINCT FROM {name}"
-    if column.kind.sql not in _NUMBERS or not checks_input:
+    if column.kind.sql not in _NUMBERS or is_valid is None:
         return changed
-    return f"CASE WHEN {_valid(f'{name}::text', wanted)} THEN {changed} ELSE {name} IS NOT NULL END"
+    return f"CASE WHEN {_told(is_valid, f'{name}::text', wanted)} THEN {changed} ELSE {name} IS NOT NULL END"
 
 
-def _valid(value: str, kind: str) -> str:
+def _told(is_valid: str, value: str, kind: str) -> str:
     literal = kind.replace("'", "''")
-    return f"pg_input_is_valid({value}, '{literal}')"
+    return f"{is_valid}({value}, '{literal}')"
 
 
-async def _first_loss(connection: Any, column: Column, test: str, staged: str, wanted: str) -> Any:
+async def _first_row(connection: Any, column: Column, test: str, staged: str, wanted: str) -> Any:
     try:
         return await connection.fetchrow(
             f"SELECT row, {quoted(column.name)}::text AS value FROM"  # noqa: S608 - quoted names

@@ -37,13 +37,13 @@ SELECT content FROM headrace.blob_part WHERE blob = $1 AND seq = $2;
 -- name: drop_orphan_blobs
 -- Some of the blobs older than $1 seconds that were written for an output which never came to be recorded.
 WITH orphan AS (
-    SELECT b.id FROM headrace.blob AS b
+    SELECT b.id, b.created_at FROM headrace.blob AS b
     WHERE b.created_at < now() - $1::float8 * interval '1 second'
       AND NOT EXISTS (SELECT FROM headrace.output AS o WHERE o.blob = b.id)
       AND NOT EXISTS (SELECT FROM headrace.run AS r WHERE r.id = b.run_id AND r.status IN ('initial', 'running'))
     LIMIT $2
 )
--- The age is asked for again: another run may have taken the content for its own since.
+-- Its time is asked for again: another run may have taken the content for its own since.
 DELETE FROM headrace.blob AS b USING orphan
-WHERE b.id = orphan.id AND b.created_at < now() - $1::float8 * interval '1 second'
+WHERE b.id = orphan.id AND b.created_at = orphan.created_at
 RETURNING b.id;

@@ -6,6 +6,10 @@ WITH old AS (
       AND CASE WHEN $2::text IS NULL THEN r.pipeline <> ALL ($3::text[]) ELSE r.pipeline = $2 END
       AND EXISTS (SELECT FROM headrace.output AS o WHERE o.run_id = r.id)
     ORDER BY r.finished_at LIMIT $5
+), noted AS (
+    UPDATE headrace.block_run AS b SET outputs_dropped = true FROM old
+    WHERE b.run_id = old.id
+      AND EXISTS (SELECT FROM headrace.output AS o WHERE o.run_id = b.run_id AND o.block = b.block)
 )
 DELETE FROM headrace.output AS o USING old WHERE o.run_id = old.id;
 
@@ -20,6 +24,10 @@ WITH sized AS (
     SELECT id FROM (
         SELECT id, sum(bytes) OVER (ORDER BY finished_at DESC, id DESC) AS upto FROM sized
     ) AS s WHERE s.upto > $2 ORDER BY id LIMIT $3
+), noted AS (
+    UPDATE headrace.block_run AS b SET outputs_dropped = true FROM beyond
+    WHERE b.run_id = beyond.id
+      AND EXISTS (SELECT FROM headrace.output AS o WHERE o.run_id = b.run_id AND o.block = b.block)
 )
 DELETE FROM headrace.output AS o USING beyond WHERE o.run_id = beyond.id;
 

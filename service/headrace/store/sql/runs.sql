@@ -36,6 +36,16 @@ SELECT run_id FROM headrace.run_request WHERE project_id = $1 AND key = $2;
 -- Tell every service that there may be work for it, and who says so.
 SELECT pg_notify($1, $2);
 
+-- name: lock_kept_blocks
+-- How many of the blocks that a run keeps still have their outputs; none of these is removed before our commit.
+SELECT count(*) FROM (
+    SELECT k.block
+    FROM headrace.block_run AS b
+    JOIN headrace.block_run AS k ON k.run_id = b.kept_from AND k.block = b.block
+    WHERE b.run_id = $1 AND NOT k.outputs_dropped
+    FOR SHARE OF k
+) AS kept;
+
 -- name: copy_kept_outputs
 -- The outputs of the blocks that a run keeps from earlier runs; their blobs are shared.
 INSERT INTO headrace.output (run_id, block, position, attempt, codec, bytes, rows, content, blob, preview)
@@ -46,11 +56,12 @@ WHERE b.run_id = $1 AND b.kept_from IS NOT NULL
 ON CONFLICT DO NOTHING;
 
 -- name: last_completed_block_runs
--- For each of some blocks of a pipeline, the newest run in which it completed.
+-- For each of some blocks of a pipeline, the newest run in which it completed and whose outputs are still there.
 SELECT b.block, max(b.run_id) AS run_id
 FROM headrace.run AS r
 JOIN headrace.block_run AS b ON b.run_id = r.id
 WHERE r.project_id = $1 AND r.pipeline = $2 AND b.block = ANY ($3::text[]) AND b.status = 'completed'
+  AND NOT b.outputs_dropped
 GROUP BY b.block;
 
 -- name: claim_runs
