@@ -354,12 +354,12 @@ def test_kwargs_have_the_runs_facts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REGION", "north")
     moment = "2026-03-01T05:00:00+00:00"
     kwargs = calling.block_kwargs(
-        {"execution_date": {"$datetime": moment}, "place": "{{ env_var('REGION') }}-{{ variables('n') }}", "n": 3},
-        configuration={"x": 1}, pipeline="p", block="b", project="/project", attempt=2,
+        {"execution_date": {"$datetime": moment}, "place": "{{ env_var('REGION') }}-{{ variables('n') }}", "n": "{{ 1 }}"},
+        templates=["place"], configuration={"x": 1}, pipeline="p", block="b", project="/project", attempt=2,
     )  # fmt: skip
     assert kwargs["execution_date"] == datetime.datetime.fromisoformat(moment)
     assert (kwargs["ds"], kwargs["hr"], kwargs["env"]) == ("2026-03-01", "05", "prod")
-    assert kwargs["place"] == "north-3"
+    assert (kwargs["place"], kwargs["n"]) == ("north-{{ 1 }}", "{{ 1 }}")
     assert kwargs["configuration"] == {"x": 1}
     assert kwargs["retry"] == {"attempts": 2}
     assert (kwargs["pipeline_uuid"], kwargs["block_uuid"], kwargs["repo_path"]) == ("p", "b", "/project")

@@ -9,7 +9,7 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -25,6 +25,7 @@ from headrace.blocks.pipeline_run import with_run
 from headrace.blocks.secrets import secrets_in
 from headrace.blocks.tracebacks import format_without_ours, user_frames
 from headrace.domain.errors import HeadraceError
+from headrace.domain.moments import revived
 
 __all__ = [
     "BlockArgumentsFault",
@@ -360,13 +361,14 @@ def block_kwargs(
     block: str,
     project: str,
     attempt: int,
+    templates: Collection[str] = (),
 ) -> dict[str, Any]:
-    """The keyword arguments of a block. Text variables that hold a Jinja expression are rendered now.
+    """The keyword arguments of a block: moments among the variables are read, those of the names `templates` rendered.
 
-    A datetime among the variables may be written `{"$datetime": "<ISO 8601>"}`.
+    No other value is looked into: what came from elsewhere stays as it came.
     """
-    decoded = {name: _decoded(value) for name, value in variables.items()}
-    rendered = {name: _rendered(value, decoded) for name, value in decoded.items()}
+    read = {name: revived(value) for name, value in variables.items()}
+    rendered = read | {name: _rendered(read[name], read) for name in templates if name in read}
     return {
         "context": {},
         "env": "prod",
@@ -387,16 +389,6 @@ def _clock(variables: Mapping[str, Any]) -> dict[str, str]:
     if not isinstance(date, datetime.datetime) or {"ds", "hr"} <= variables.keys():
         return {}
     return {"ds": date.strftime("%Y-%m-%d"), "hr": date.strftime("%H")}
-
-
-def _decoded(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_decoded(item) for item in value]
-    if not isinstance(value, dict):
-        return value
-    if value.keys() == {"$datetime"}:
-        return datetime.datetime.fromisoformat(value["$datetime"])
-    return {key: _decoded(item) for key, item in value.items()}
 
 
 def _rendered(value: Any, variables: Mapping[str, Any]) -> Any:

@@ -18,7 +18,7 @@ from anyio.abc import TaskGroup
 from headrace.domain.pipeline import Block, Pipeline
 from headrace.domain.run import BlockOutcome
 from headrace.domain.statuses import BlockStatus
-from headrace.engine.calls import block_call, callback_call, run_variables
+from headrace.engine.calls import CallVariables, block_call, callback_call, run_variables
 from headrace.engine.clock import Clock
 from headrace.engine.log_writer import LogWriter
 from headrace.engine.moves import clean
@@ -105,7 +105,7 @@ class AttemptRunner:
     ended: Callable[[Ending], None] = field(init=False)
     _running: dict[str, Attempt] = field(default_factory=dict)
     _lines: dict[tuple[str, int], int] = field(default_factory=dict)
-    _variables: str = field(init=False)
+    _variables: CallVariables = field(init=False)
 
     def __post_init__(self) -> None:
         self._variables = run_variables(self.pipeline, self.run)

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import count
+from typing import Any
 
+from headrace.domain.moments import written
 from headrace.domain.pipeline import Block, BlockLanguage, Pipeline
 from headrace.store.runs import ClaimedRun
 from headrace.worker.protocol import Call, CodeRef, Input, Mode, OutputRef
@@ -15,21 +18,37 @@ from headrace.worker.protocol import Call, CodeRef, Input, Mode, OutputRef
 _NUMBERS = count(1)
 
 
-def run_variables(pipeline: Pipeline, run: ClaimedRun) -> str:
-    """The keyword arguments of every block of a run, as JSON: pipeline's < run's < the run's own facts."""
+@dataclass(frozen=True, slots=True)
+class CallVariables:
+    """Keyword arguments as JSON, and which of them are templates that a project's files say."""
+
+    text: str
+    templates: tuple[str, ...] = ()
+
+
+def run_variables(pipeline: Pipeline, run: ClaimedRun) -> CallVariables:
+    """The keyword arguments of every block of a run: pipeline's < run's < the run's own facts.
+
+    A run's variables came from a payload, a call or a command line: they are never rendered.
+    """
     date = run.execution_date.astimezone(UTC)
-    variables = {
-        "event": {},
-        **pipeline.variables,
-        **run.variables,
+    facts = {
         "ds": date.strftime("%Y-%m-%d"),
         "hr": date.strftime("%H"),
         "env": "prod",
-        "execution_date": {"$datetime": date.isoformat()},
+        "execution_date": written(date),
         "execution_partition": f"{run.id}/{date.strftime('%Y%m%dT%H%M%S')}",
         "pipeline_run_id": run.id,
     }
-    return json.dumps(variables)
+    variables = {"event": {}, **pipeline.variables, **run.variables, **facts}
+    others = run.variables.keys() | facts.keys()
+    own = {name: value for name, value in pipeline.variables.items() if name not in others}
+    return CallVariables(json.dumps(variables), templates_among(own))
+
+
+def templates_among(variables: Mapping[str, Any]) -> tuple[str, ...]:
+    """The names of a project's own variables that are templates."""
+    return tuple(name for name, value in variables.items() if isinstance(value, str) and "{{" in value)
 
 
 def code_of(block: Block, project: str) -> CodeRef:
@@ -48,7 +67,7 @@ def block_call(
     run: int | None,
     attempt: int,
     refs: Mapping[str, tuple[OutputRef, ...]],
-    variables: str,
+    variables: CallVariables,
     output_folder: str,
     mode: Mode = Mode.RUN,
 ) -> Call:
@@ -66,7 +85,8 @@ def block_call(
         inputs=tuple(_input(pipeline, uuid, refs[uuid]) for uuid in sources),
         conditions=tuple(code_of(condition, project) for condition in pipeline.conditions_of(block.uuid)),
         configuration=json.dumps(block.configuration),
-        variables=variables,
+        variables=variables.text,
+        templates=variables.templates,
         run=run,
         attempt=attempt,
         output_folder=output_folder,
@@ -89,7 +109,7 @@ def callback_call(
     outcome: str,
     error: str | None,
     refs: tuple[OutputRef, ...],
-    variables: str,
+    variables: CallVariables,
     output_folder: str,
 ) -> Call:
     """A call of the callbacks in one callback block, for what became of `parent`."""
@@ -104,7 +124,8 @@ def callback_call(
         code=code_of(callback, project),
         inputs=(Input(parent.uuid, refs),),
         configuration=json.dumps(callback.configuration),
-        variables=variables,
+        variables=variables.text,
+        templates=variables.templates,
         run=run,
         outcome=outcome,
         error=error,

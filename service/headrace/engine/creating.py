@@ -12,7 +12,7 @@ from headrace.domain.statuses import BlockStatus, RunStatus
 from headrace.domain.suggesting import suggestion
 from headrace.engine.reading import UnknownBlock, pinned_pipeline, run_row
 from headrace.project.gates import run_gates
-from headrace.project.plain import NotPlain, plain
+from headrace.project.plain import UnusableVariable, kept_variables
 from headrace.store.database import Database
 from headrace.store.queries import QUERIES
 from headrace.store.runs import NewRun, create_run
@@ -23,7 +23,6 @@ __all__ = [
     "StillRunning",
     "UnknownBlock",
     "UnusableVariable",
-    "kept_variables",
     "require_block",
 ]
 
@@ -32,12 +31,6 @@ class NoStoredOutput(HeadraceError):
     """A block was to run alone, and a block above it has never completed, or its outputs were removed."""
 
     code = "no-stored-output"
-
-
-class UnusableVariable(HeadraceError):
-    """A run's variable has a value that cannot be kept: it has no form in JSON, or Postgres has none for it."""
-
-    code = "unusable-variable"
 
 
 class StillRunning(HeadraceError):
@@ -60,7 +53,7 @@ class RunCreation:
 
     async def fresh(self, pipeline: Pipeline, variables: Mapping[str, Any]) -> int:
         """A run of the whole pipeline; its id."""
-        return await self._create(pipeline, variables, kept={})
+        return await self._create(pipeline, kept_variables(variables), kept={})
 
     async def partial(
         self, pipeline: Pipeline, block: str, variables: Mapping[str, Any], *, with_upstream: bool
@@ -69,7 +62,7 @@ class RunCreation:
         require_block(pipeline, block)
         if with_upstream:
             part = restricted(pipeline, pipeline.ancestors(block) | {block})
-            return await self._create(part, variables, kept={})
+            return await self._create(part, kept_variables(variables), kept={})
         above = pipeline.by_uuid[block].upstream
         rows = await self.database.fetch(
             QUERIES["last_completed_block_runs"], self.project_id, pipeline.uuid, list(above)
@@ -81,7 +74,7 @@ class RunCreation:
                 f"Block {block} needs the output of {', '.join(missing)}, which has never completed or was removed.",
                 remedy=f"Run the blocks above it too: --block {block} --upstream.",
             )
-        return await self._create(restricted(pipeline, {block, *above}), variables, kept=kept)
+        return await self._create(restricted(pipeline, {block, *above}), kept_variables(variables), kept=kept)
 
     async def retry(self, run: int, latest: Pipeline | None, *, from_block: str | None) -> int:
         """A new run that keeps what run `run` completed; from `from_block` on, everything runs again, and so does what
@@ -121,7 +114,7 @@ class RunCreation:
                 version=pipeline.version,
                 definition=pipeline.definition,
                 blocks=topological_order(pipeline),
-                variables=kept_variables(variables),
+                variables=variables,
                 kept=kept,
                 key=self.key,
                 retry_of=earlier["id"] if earlier else None,
@@ -129,17 +122,6 @@ class RunCreation:
                 gates=run_gates(self.project_id, pipeline, variables, self.environ),
             ),
         )
-
-
-def kept_variables(variables: Mapping[str, Any]) -> dict[str, Any]:
-    """Variables of a run as they are kept. Raises UnusableVariable."""
-    kept: dict[str, Any] = {}
-    for name, value in variables.items():
-        try:
-            kept[name] = plain(value)
-        except NotPlain as error:
-            raise UnusableVariable(f"Variable {name}: {error}.", remedy="Give it as text.") from error
-    return kept
 
 
 def _again(pipeline: Pipeline, kept: Mapping[str, int], from_block: str | None) -> set[str]:

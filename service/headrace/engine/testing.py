@@ -7,8 +7,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
 
+from headrace.domain.moments import written
 from headrace.domain.pipeline import Block, BlockLanguage, Pipeline
-from headrace.engine.calls import block_call
+from headrace.engine.calls import CallVariables, block_call, templates_among
 from headrace.engine.shelf import Shelf
 from headrace.engine.views import TestReport
 from headrace.engine.workers import LogLine, WorkerKey, WorkerPool
@@ -52,7 +53,7 @@ async def _report(
     refs: tuple[OutputRef, ...],
 ) -> TestReport:
     now = datetime.now(UTC)
-    variables = {**pipeline.variables, "env": "test", "execution_date": {"$datetime": now.isoformat()}}
+    variables = {**pipeline.variables, "env": "test", "execution_date": written(now)}
     call = block_call(
         block,
         pipeline,
@@ -60,7 +61,7 @@ async def _report(
         run=None,
         attempt=1,
         refs={block.uuid: refs},
-        variables=json.dumps(variables),
+        variables=CallVariables(json.dumps(variables), templates_among(pipeline.variables)),
         output_folder="",
         mode=Mode.TEST,
     )

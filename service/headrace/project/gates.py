@@ -7,6 +7,7 @@ from typing import Any
 
 from headrace.blocks.templating import render
 from headrace.domain.limits import Gate, gates_of
+from headrace.domain.moments import revived
 from headrace.domain.pipeline import Pipeline
 
 
@@ -37,5 +38,5 @@ def _key(pipeline: Pipeline, variables: Mapping[str, Any], environ: Mapping[str,
     template = pipeline.run_limits.key
     if template is None:
         return None
-    given = {**pipeline.variables, **variables}
+    given = {name: revived(value) for name, value in {**pipeline.variables, **variables}.items()}
     return render(template, environ=environ, variables=given, names=given).strip() or None

@@ -4,15 +4,36 @@ from __future__ import annotations
 
 import datetime
 import math
+from collections.abc import Mapping
 from typing import Any
+
+from headrace.domain.errors import HeadraceError
+from headrace.domain.moments import shielded_mapping, written
 
 
 class NotPlain(ValueError):
     """A value has no form in JSON."""
 
 
+class UnusableVariable(HeadraceError):
+    """A run's variable has a value that cannot be kept: it has no form in JSON, or Postgres has none for it."""
+
+    code = "unusable-variable"
+
+
+def kept_variables(variables: Mapping[str, Any]) -> dict[str, Any]:
+    """Variables as a run keeps them. Raises UnusableVariable."""
+    kept: dict[str, Any] = {}
+    for name, value in variables.items():
+        try:
+            kept[_text(name)] = plain(value)
+        except NotPlain as error:
+            raise UnusableVariable(f"Variable {name}: {error}.", remedy="Give it as text.") from error
+    return kept
+
+
 def plain(value: Any) -> Any:
-    """The value in JSON's types. A date becomes ISO text, a datetime `{"$datetime": text}`, a set a list.
+    """The value in JSON's types. A date becomes ISO text, a set a list, a datetime what `revived` gives back.
 
     Raises NotPlain for binary values, for infinity and for text that is no Unicode or has a NUL in it.
     """
@@ -23,11 +44,11 @@ def plain(value: Any) -> Any:
     if isinstance(value, float):
         return _number(value)
     if isinstance(value, dict):
-        return {_text(str(key)): plain(item) for key, item in value.items()}
+        return shielded_mapping({_text(str(key)): plain(item) for key, item in value.items()})
     if isinstance(value, list | tuple | set):
         return [plain(item) for item in value]
     if isinstance(value, datetime.datetime):
-        return {"$datetime": value.isoformat()}
+        return written(value)
     if isinstance(value, datetime.date):
         return value.isoformat()
     raise NotPlain(f"a value of type {type(value).__name__} cannot be kept")

@@ -89,9 +89,8 @@ class WaitingEvent:
 class WaitingBackfill:
     """An event that makes a backfill for a trigger."""
 
-    event_id: int
     trigger_id: int
-    occurred_at: datetime
+    event: WaitingEvent
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,7 +278,12 @@ async def make_batch_run(connection: Any, new: BatchRun, events: Sequence[int]) 
 async def waiting_for_backfill(connection: Any, triggers: Sequence[int], most: int) -> list[WaitingBackfill]:
     """Events whose backfill is still to be made, locked for the caller's transaction."""
     rows = await connection.fetch(QUERIES["waiting_for_backfill"], list(triggers), most, timeout=STATEMENT_SECONDS)
-    return [WaitingBackfill(**row) for row in rows]
+    return [WaitingBackfill(trigger_id=trigger, event=WaitingEvent(**event)) for trigger, event in map(_parted, rows)]
+
+
+def _parted(row: Mapping[str, Any]) -> tuple[int, dict[str, Any]]:
+    event = dict(row)
+    return event.pop("trigger_id"), event
 
 
 async def end_waiting(connection: Any, trigger: int, events: Sequence[int], fate: Fate, reason: str) -> None:

@@ -85,7 +85,10 @@ class Acceptor:
         key: str | None = None,
         priority: int = 0,
     ) -> Accepted:
-        """Start a run that somebody asked for. Two starts of one `key` are one. Raises ProjectFault, UnknownProject."""
+        """Start a run that somebody asked for. Two starts of one `key` are one.
+
+        Raises ProjectFault, UnknownProject, UnusableVariable.
+        """
         told = {"pipeline": pipeline}
         began = perf_counter()
         event = NewEvent(project_id, MANUAL, "start", key or uuid4().hex, told, variables=variables)
@@ -94,7 +97,7 @@ class Acceptor:
     async def start_in(self, connection: Any, event: NewEvent, pipeline: str, *, priority: int = 0) -> Accepted:
         """Start the run that an event asks for itself, inside the caller's transaction; tell `committed` after it.
 
-        Raises ProjectFault, UnknownProject.
+        Raises ProjectFault, UnknownProject, UnusableVariable.
         """
         planned = await self.planner.plan_start(event, pipeline, priority=priority)
         return (await self.recorder.record_in(connection, [planned]))[0]

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from headrace.domain.backfills import Order, Reprocess
 from headrace.domain.errors import HeadraceError
 from headrace.domain.intervals import read_every
-from headrace.engine.creating import kept_variables
+from headrace.project.plain import kept_variables
 from headrace.triggers.backfilling import PRIORITY, BackfillRequest
 
 

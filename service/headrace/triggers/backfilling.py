@@ -58,6 +58,7 @@ class BackfillRequest:
     reprocess: Reprocess = Reprocess.MISSING
     order: Order = Order.FORWARDS
     variables: Mapping[str, Any] = field(default_factory=dict)
+    """As runs keep them."""
     concurrency: int = 1
     pace: float = 0.0
     priority: int = PRIORITY

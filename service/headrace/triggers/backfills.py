@@ -10,10 +10,13 @@ from time import perf_counter
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from headrace.blocks.templating import TemplateError
 from headrace.domain.errors import HeadraceError
 from headrace.domain.events import Accepted, Fate, NewEvent
 from headrace.domain.intervals import last_intervals, read_every
+from headrace.domain.moments import revived
 from headrace.domain.schedules import Schedule
+from headrace.project.plain import UnusableVariable, kept_variables
 from headrace.store.backfills import (
     LockedBackfill,
     WaitingInterval,
@@ -26,10 +29,11 @@ from headrace.store.backfills import (
     waiting_intervals,
 )
 from headrace.store.database import Database
-from headrace.store.events import end_waiting, waiting_for_backfill
+from headrace.store.events import WaitingEvent, end_waiting, waiting_for_backfill
 from headrace.triggers.accepting import Acceptor
 from headrace.triggers.backfilling import PRIORITY, BackfillRequest, create_in
 from headrace.triggers.book import KnownTrigger, TriggerBook
+from headrace.triggers.matching import event_names, mapped_variables
 from headrace.triggers.rounds import NOTHING_DUE, Rounds
 
 log = logging.getLogger(__name__)
@@ -72,8 +76,8 @@ class Backfills:
         async with self.database.transaction() as connection:
             for waiting in await waiting_for_backfill(connection, list(wanting), MOST_AT_ONCE):
                 known = wanting[waiting.trigger_id]
-                fate, reason = await _backfill_of(connection, known, waiting.occurred_at)
-                await end_waiting(connection, known.id, [waiting.event_id], fate, reason)
+                fate, reason = await _backfill_of(connection, known, waiting.event)
+                await end_waiting(connection, known.id, [waiting.event.id], fate, reason)
 
     async def _go_on(self, backfill: int) -> float:
         answers: list[Accepted] = []
@@ -118,19 +122,29 @@ class Backfills:
             f"{interval.position}~{interval.tries}" if interval.tries else str(interval.position),
             {"backfill": backfill.id, "start": interval.start_at.isoformat(), "end": interval.end_at.isoformat()},
             execution_date=interval.start_at,
-            variables={**backfill.variables, **interval_variables(interval.start_at, interval.end_at)},
+            variables={
+                **{name: revived(value) for name, value in backfill.variables.items()},
+                **interval_variables(interval.start_at, interval.end_at),
+            },
         )
         return await self.acceptor.start_in(connection, event, backfill.pipeline, priority=backfill.priority)
 
 
-async def _backfill_of(connection: Any, known: KnownTrigger, moment: datetime) -> tuple[Fate, str]:
+async def _backfill_of(connection: Any, known: KnownTrigger, event: WaitingEvent) -> tuple[Fate, str]:
     """Make the backfill of an event; its fate, and the reason that is told."""
-    trigger, window = known.trigger, known.trigger.backfill
+    try:
+        return Fate.BACKFILL, f"backfill {await create_in(connection, _request(known, event))}"
+    except (TemplateError, UnusableVariable) as error:
+        return Fate.DEAD, f"trigger {known.trigger.pipeline}/{known.trigger.name}: {error}"
+
+
+def _request(known: KnownTrigger, event: WaitingEvent) -> BackfillRequest:
+    trigger, window, moment = known.trigger, known.trigger.backfill, event.occurred_at
     assert window is not None  # noqa: S101 - those without are left out above
     zone = trigger.when.timezone if isinstance(trigger.when, Schedule) else "UTC"
     every = read_every(window.every)
     start, end = last_intervals(moment, every, window.last, ZoneInfo(zone))
-    request = BackfillRequest(
+    return BackfillRequest(
         known.project.id,
         trigger.pipeline,
         start,
@@ -139,19 +153,18 @@ async def _backfill_of(connection: Any, known: KnownTrigger, moment: datetime) -
         zone,
         window.reprocess,
         window.order,
-        trigger.variables,
+        kept_variables(mapped_variables(trigger, known.project.environ, event_names(event))),
         window.concurrency,
         priority=trigger.priority or PRIORITY,
         name=f"{trigger.name} {moment:%Y-%m-%d %H:%M}",
     )
-    return Fate.BACKFILL, f"backfill {await create_in(connection, request)}"
 
 
 def interval_variables(start: datetime, end: datetime) -> Mapping[str, Any]:
-    """What the blocks of a run for an interval get of it, in Mage's names; moments as JSON has them."""
+    """What the blocks of a run for an interval get of it, in Mage's names."""
     return {
-        "interval_start_datetime": {"$datetime": start.isoformat()},
-        "interval_end_datetime": {"$datetime": end.isoformat()},
+        "interval_start_datetime": start,
+        "interval_end_datetime": end,
         "interval_seconds": (end - start).total_seconds(),
-        "interval_start_datetime_previous": {"$datetime": (start - (end - start)).isoformat()},
+        "interval_start_datetime_previous": start - (end - start),
     }

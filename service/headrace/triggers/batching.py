@@ -9,8 +9,9 @@ from typing import Any
 from headrace.blocks.templating import TemplateError
 from headrace.domain.errors import HeadraceError
 from headrace.domain.events import Fate
+from headrace.domain.moments import shielded
 from headrace.domain.triggers import Batch
-from headrace.project.plain import NotPlain
+from headrace.project.plain import UnusableVariable
 from headrace.store.database import Database
 from headrace.store.events import (
     BatchRun,
@@ -23,7 +24,7 @@ from headrace.store.events import (
     waiting_events,
 )
 from headrace.triggers.book import KnownTrigger, TriggerBook
-from headrace.triggers.matching import run_variables
+from headrace.triggers.matching import event_names, run_variables
 from headrace.triggers.pinning import Pinned, PipelinePins, overrides_of
 from headrace.triggers.planning import limits_of
 from headrace.triggers.rounds import NOTHING_DUE, Rounds
@@ -96,7 +97,7 @@ class Batcher:
         ids = [event.id for event in events]
         try:
             new = None if pinned is None else _batch_run(known, events, pinned)
-        except (TemplateError, NotPlain) as error:
+        except (TemplateError, UnusableVariable) as error:
             new, fault = None, f"trigger {known.trigger.pipeline}/{known.trigger.name}: {error}"
         if new is None:
             await end_waiting(connection, known.id, ids, Fate.DEAD, fault)
@@ -107,7 +108,7 @@ class Batcher:
 def _batch_run(known: KnownTrigger, events: Sequence[WaitingEvent], pinned: Pinned) -> BatchRun:
     trigger = known.trigger
     variables = run_variables(trigger, known.project.environ, batch_names(events), None, {})
-    variables["events"] = [event.payload for event in events]
+    variables["events"] = [shielded(event.payload) for event in events]
     gates, _ = limits_of(known, pinned.pipeline, variables)
     return BatchRun(known.project.id, trigger.pipeline, pinned.version, variables, trigger.priority, known.id, gates)
 
@@ -124,13 +125,4 @@ def due_in(batch: Batch, waiting: WaitingBatch) -> float:
 
 def batch_names(events: Sequence[WaitingEvent]) -> dict[str, Any]:
     """What a trigger's templates can name of a batch; `event` is the last one's payload."""
-    last = events[-1]
-    return {
-        "events": [event.payload for event in events],
-        "event": last.payload,
-        "headers": {name.lower(): value for name, value in last.headers.items()},
-        "key": last.key,
-        "kind": last.kind,
-        "source": last.source,
-        "occurred_at": last.occurred_at,
-    }
+    return {**event_names(events[-1]), "events": [event.payload for event in events]}

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from time import perf_counter
 
 from headrace.domain.events import NewEvent
+from headrace.domain.moments import told
 from headrace.store.database import Database
 from headrace.store.ended_runs import EndedRun, drop_ended_runs, take_ended_runs
 from headrace.triggers.accepting import Acceptor
@@ -55,7 +56,7 @@ def event_of(run: EndedRun) -> NewEvent:
         "pipeline": run.pipeline,
         "status": run.status,
         "reason": run.reason,
-        "variables": run.variables,
+        "variables": {name: told(value) for name, value in run.variables.items()},
         "execution_date": run.execution_date.isoformat(),
         "started_at": run.started_at.isoformat() if run.started_at else None,
         "finished_at": run.finished_at.isoformat(),

@@ -201,6 +201,7 @@ class Lookout:
             code=definition.code(),
             configuration=configuration,
             variables=configuration,
+            templates=tuple(definition.configuration),
             cursor=self.deliverer.cursor,
         )
 

@@ -5,14 +5,33 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from datetime import datetime
+from typing import Any, Protocol
 
 from headrace.blocks.templating import TemplateError, evaluate, render
 from headrace.domain.events import Fate, NewEvent
+from headrace.domain.moments import revived, shielded
 from headrace.domain.triggers import AfterRun, Trigger
-from headrace.project.plain import NotPlain, plain
+from headrace.project.plain import UnusableVariable, kept_variables
 
 _ONE_EXPRESSION = re.compile(r"\s*\{\{((?:(?!\{\{|\}\}|\{%).)*)\}\}\s*", re.DOTALL)
+
+
+class Happening(Protocol):
+    """An event, accepted or not yet: what a trigger's expressions can name of it."""
+
+    @property
+    def payload(self) -> Any: ...
+    @property
+    def headers(self) -> Mapping[str, str]: ...
+    @property
+    def key(self) -> str: ...
+    @property
+    def kind(self) -> str: ...
+    @property
+    def source(self) -> str: ...
+    @property
+    def occurred_at(self) -> datetime | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,20 +56,27 @@ def match_event(trigger: Trigger, event: NewEvent, environ: Mapping[str, str]) -
         if trigger.batch is not None or trigger.backfill is not None:
             return Match(Fate.WAITING, dedup_key=dedup_key)
         return Match(Fate.RUN, None, dedup_key, run_variables(trigger, environ, names, event.payload, event.variables))
-    except (TemplateError, NotPlain) as error:
+    except (TemplateError, UnusableVariable) as error:
         return Match(Fate.DEAD, f"trigger {trigger.pipeline}/{trigger.name}: {error}")
 
 
 def run_variables(
     trigger: Trigger, environ: Mapping[str, str], names: Mapping[str, Any], payload: Any, given: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """A run's variables: the trigger's, rendered over `names`, then the event's. Raises TemplateError, NotPlain."""
-    mapped = {name: _rendered(value, environ, names) for name, value in trigger.variables.items()}
-    made: dict[str, Any] = plain({**mapped, **given})
-    return {**made, "event": {} if payload is None else payload, "trigger_name": trigger.name}
+    """A run's variables: the trigger's, rendered over `names`, then the event's.
+
+    Raises TemplateError, UnusableVariable.
+    """
+    made = kept_variables({**mapped_variables(trigger, environ, names), **given})
+    return {**made, "event": {} if payload is None else shielded(payload), "trigger_name": trigger.name}
 
 
-def event_names(event: NewEvent) -> dict[str, Any]:
+def mapped_variables(trigger: Trigger, environ: Mapping[str, str], names: Mapping[str, Any]) -> dict[str, Any]:
+    """A trigger's own variables, its templates rendered: this once. Raises TemplateError."""
+    return {name: _rendered(value, environ, names) for name, value in revived(trigger.variables).items()}
+
+
+def event_names(event: Happening) -> dict[str, Any]:
     """What a trigger's expressions can name of an event; headers in lower case."""
     return {
         "event": event.payload,

@@ -12,6 +12,7 @@ from headrace.domain.limits import Gate
 from headrace.domain.pipeline import Pipeline
 from headrace.domain.triggers import AtLimit, Trigger
 from headrace.project.gates import run_gates
+from headrace.project.plain import kept_variables
 from headrace.store.events import PlannedEvent, PlannedFate, TriggerLimit
 from headrace.triggers.book import KnownTrigger, TriggerBook
 from headrace.triggers.matching import match_event
@@ -31,9 +32,9 @@ class Planner:
         return PlannedEvent(event, tuple([await self._fate(known, event) for known in listening]))
 
     async def plan_start(self, event: NewEvent, pipeline: str, *, priority: int) -> PlannedEvent:
-        """An event that asks for a run of `pipeline` itself. Raises ProjectFault for a broken pipeline."""
+        """An event that asks for a run of `pipeline` itself. Raises ProjectFault, UnusableVariable."""
         pinned = await self.pins.pin(event.project_id, pipeline)
-        given = dict(event.variables)
+        given = kept_variables(event.variables)
         fate = PlannedFate(
             None,
             Fate.RUN,

@@ -51,6 +51,7 @@ class Work:
             block=call.block,
             project=call.project,
             attempt=call.attempt,
+            templates=call.templates,
         )
 
     def prepare(self) -> None:

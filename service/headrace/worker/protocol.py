@@ -99,7 +99,9 @@ class Call(Struct, frozen=True, omit_defaults=True, tag_field="op", tag="call"):
     configuration: str = "{}"
     """JSON in a string of its own: what strict JSON has no word for (NaN) passes, and only its user reads it."""
     variables: str = "{}"
-    """JSON likewise: keyword arguments; a datetime is written `{"$datetime": "<ISO 8601>"}`."""
+    """JSON likewise: keyword arguments, with moments among them."""
+    templates: tuple[str, ...] = ()
+    """Names of variables that are templates: what a project's files say, never what came from elsewhere."""
     run: int | None = None
     attempt: int = 1
     outcome: str | None = None

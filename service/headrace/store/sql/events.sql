@@ -131,7 +131,7 @@ SELECT id FROM made;
 
 -- name: waiting_for_backfill
 -- Events that wait for some triggers' backfills to be made, the first first; others take others.
-SELECT f.event_id, f.trigger_id, e.occurred_at
+SELECT f.trigger_id, e.id, e.key, e.kind, e.source, e.payload, e.headers, e.occurred_at
 FROM headrace.event_fate AS f JOIN headrace.event AS e ON e.id = f.event_id
 WHERE f.fate = 'waiting' AND f.trigger_id = ANY ($1::bigint[])
 ORDER BY f.event_id LIMIT $2 FOR UPDATE OF f SKIP LOCKED;
