@@ -7,7 +7,7 @@ from pathlib import Path
 from headrace.domain.triggers import ApiCall, Trigger, TriggerKind
 from headrace.store.database import Database
 from headrace.store.triggers import keep_api_trigger
-from headrace.triggers.book import TriggerBook, row_of
+from headrace.triggers.book import EMPTY_SECONDS, TriggerBook, row_of
 
 from tests.support.triggers import make_stack, webhook, write_triggers
 
@@ -39,6 +39,8 @@ async def test_a_trigger_that_its_file_no_longer_names_is_switched_off_and_kept(
     assert (rows["a"].status, rows["a"].reason) == ("inactive", "its file no longer names it")
     (root / "pipelines/orders/triggers.yaml").unlink()
     await stack.book.look()
+    assert names(stack.book) == {"b"}, "a file may be gone for a moment while it is replaced"
+    await stack.book.look()
     assert names(stack.book) == set()
 
 
@@ -56,6 +58,43 @@ async def test_a_file_that_is_no_yaml_is_one_broken_trigger(database: Database, 
     (root / "pipelines/orders/triggers.yaml").write_text("triggers: [")
     stack = await make_stack(database, root)
     assert [(row.name, row.status) for row in stack.book.rows(stack.project.id)] == [("triggers.yaml", "broken")]
+
+
+async def test_a_file_that_cannot_be_read_leaves_its_triggers_as_they_were(database: Database, root: Path) -> None:
+    write_triggers(root, "orders", [webhook("a"), webhook("b"), webhook("c")])
+    stack = await make_stack(database, root)
+    write_triggers(root, "orders", [webhook("a"), webhook("b")])
+    await stack.book.look()
+    file = root / "pipelines/orders/triggers.yaml"
+    good = file.read_text()
+    for bad in (good + "- name: [", "triggers: soon\n"):
+        file.write_text(bad)
+        await stack.book.look()
+        assert names(stack.book) == {"a", "b"}
+        rows = {row.name: row for row in stack.book.rows(stack.project.id)}
+        assert "It works as last read: pipelines/orders/triggers.yaml:" in (rows["a"].reason or "")
+        assert rows["c"].reason == "its file no longer names it"
+        assert rows["triggers.yaml"].status == "broken"
+    again = await make_stack(database, root)
+    assert names(again.book) == {"a", "b"}, "a service that starts now knows them from the database"
+    file.write_text(good)
+    await stack.book.look()
+    assert names(stack.book) == {"a", "b"}
+    assert {row.name: row.reason for row in stack.book.rows(stack.project.id)} == {
+        "a": None, "b": None, "c": "its file no longer names it",
+    }  # fmt: skip
+
+
+async def test_an_empty_file_names_no_trigger_only_once_it_stays_so(database: Database, root: Path) -> None:
+    write_triggers(root, "orders", [webhook("a")])
+    stack = await make_stack(database, root)
+    file = root / "pipelines/orders/triggers.yaml"
+    file.write_text("")
+    emptied_at = file.stat().st_mtime
+    for later, left in ((0.0, {"a"}), (EMPTY_SECONDS - 1, {"a"}), (EMPTY_SECONDS, set())):
+        stack.book.now = lambda later=later: emptied_at + later
+        await stack.book.look()
+        assert names(stack.book) == left
 
 
 async def test_a_trigger_made_by_the_api_is_followed_and_no_file_of_another_takes_it_away(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,10 @@ KINDS: Mapping[str, TriggerKind] = {
 """A trigger's `schedule_type` (or `type`) to its kind; `time` and `api` are Mage's words."""
 
 
+WHOLE_FILE = "triggers.yaml"
+"""The name under which a file is shown that cannot be read."""
+
+
 @dataclass(frozen=True, slots=True)
 class BrokenTrigger:
     """A trigger that cannot be read; `name` is its own, or its place in the file."""
@@ -49,13 +53,19 @@ class BrokenTrigger:
 
 @dataclass(frozen=True, slots=True)
 class TriggerReading:
-    """What a pipeline's triggers.yaml holds. `faults` are all of the file, those of broken triggers among them."""
+    """What a pipeline's triggers.yaml holds. `faults` are all of the file, those of broken triggers among them.
+
+    `unread` is why nothing can be told of the file: then it does not say that there are no triggers.
+    """
 
     pipeline: str
     file: str
     triggers: tuple[Trigger, ...] = ()
     broken: tuple[BrokenTrigger, ...] = ()
     faults: tuple[Fault, ...] = ()
+    unread: Fault | None = None
+    is_empty: bool = False
+    """Whether there is a file, with no character in it: it may be about to be written."""
 
 
 def read_triggers(root: Path, pipeline: str, environ: Mapping[str, str]) -> TriggerReading:
@@ -77,9 +87,13 @@ def triggers_in(text: str, pipeline: str, file: str, environ: Mapping[str, str])
     except YamlFault as error:
         return _unreadable(pipeline, file, Fault(file, error.line, "", error.message, error.remedy))
     faults = FaultList(file, document)
+    listed = _listed(document.value)
+    if listed is None:
+        faults.add(("triggers",), "triggers is not a list.", "Begin each trigger with `- `.")
+        return _unreadable(pipeline, file, faults.found[0])
     triggers: dict[str, Trigger] = {}
     broken: list[BrokenTrigger] = []
-    for index, values in _listed(document.value, faults):
+    for index, values in enumerate(listed):
         entry = _Entry(pipeline, index, values, FaultList(file, document), environ)
         trigger = entry.trigger(triggers)
         faults.found.extend(entry.faults.found)
@@ -87,23 +101,20 @@ def triggers_in(text: str, pipeline: str, file: str, environ: Mapping[str, str])
             broken.append(BrokenTrigger(pipeline, entry.name, errors_of(entry.faults.found)))
         else:
             triggers[trigger.name] = trigger
-    return TriggerReading(pipeline, file, tuple(triggers.values()), tuple(broken), tuple(faults.found))
+    found = tuple(faults.found)
+    return TriggerReading(pipeline, file, tuple(triggers.values()), tuple(broken), found, is_empty=not text.strip())
 
 
 def _unreadable(pipeline: str, file: str, fault: Fault) -> TriggerReading:
-    return TriggerReading(pipeline, file, (), (BrokenTrigger(pipeline, "triggers.yaml", (fault,)),), (fault,))
+    return TriggerReading(pipeline, file, (), (BrokenTrigger(pipeline, WHOLE_FILE, (fault,)),), (fault,), fault)
 
 
-def _listed(value: Any, faults: FaultList) -> Iterator[tuple[int, Any]]:
-    if value is None:
-        return
+def _listed(value: Any) -> list[Any] | None:
+    """The triggers of a document; None where it has something else in their place."""
     listed = value.get("triggers") if isinstance(value, dict) else value
-    if listed is None and isinstance(value, dict):
-        return
-    if not isinstance(listed, list):
-        faults.add(("triggers",), "triggers is not a list.", "Begin each trigger with `- `.")
-        return
-    yield from enumerate(listed)
+    if listed is None:
+        return []
+    return listed if isinstance(listed, list) else None
 
 
 @dataclass

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any
 
 from headrace.store.database import Database
@@ -12,6 +13,7 @@ from headrace.store.queries import QUERIES
 
 RETIRED_BY_FILE = "its file no longer names it"
 RETIRED_BY_API = "it was removed"
+_NONE: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +57,13 @@ class FileTrigger:
     definition: Mapping[str, Any]
 
 
-async def keep_triggers(database: Database, project: int, triggers: Sequence[FileTrigger]) -> None:
-    """Make the file-made triggers of a project those that its files name, in one transaction."""
+async def keep_triggers(
+    database: Database, project: int, triggers: Sequence[FileTrigger], unread: Mapping[str, str] = _NONE
+) -> None:
+    """Make the file-made triggers of a project those that its files name, in one transaction.
+
+    Those of the pipelines in `unread`, whose files cannot be read now, stay as they are, with the reason beside them.
+    """
     async with database.transaction() as connection:
         await connection.execute(
             QUERIES["keep_triggers"],
@@ -75,7 +82,9 @@ async def keep_triggers(database: Database, project: int, triggers: Sequence[Fil
             [trigger.pipeline for trigger in triggers],
             [trigger.name for trigger in triggers],
             RETIRED_BY_FILE,
+            list(unread),
         )
+        await connection.execute(QUERIES["tell_unread_triggers"], project, list(unread), list(unread.values()))
 
 
 async def triggers_of(database: Database, project: int) -> list[TriggerRow]:

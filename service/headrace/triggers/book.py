@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -22,6 +23,9 @@ log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 1.0
 """How often files and database are looked at for changes."""
+
+EMPTY_SECONDS = 10.0
+"""How long a file may be empty before that counts as naming no trigger: editors empty a file and then write it."""
 
 Stamps = tuple[tuple[str, int, int], ...]
 """Path, mtime in ns and size of every file of triggers."""
@@ -53,6 +57,7 @@ class TriggerBook:
     database: Database
     projects: Sequence[ServedProject]
     look_seconds: float = LOOK_SECONDS
+    now: Callable[[], float] = time.time
     edition: int = 0
     """Grows with each change that was taken in."""
     batching: tuple[KnownTrigger, ...] = ()
@@ -64,7 +69,6 @@ class TriggerBook:
     _stamps: dict[int, Stamps] = field(default_factory=dict)
     _states: dict[int, DatabaseState] = field(default_factory=dict)
     _rows: dict[int, list[TriggerRow]] = field(default_factory=dict)
-    _readings: dict[int, list[TriggerReading]] = field(default_factory=dict)
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
     _ready: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -119,16 +123,25 @@ class TriggerBook:
     async def _look_at(self, project: ServedProject) -> bool:
         stamps = await asyncio.to_thread(trigger_file_stamps, project.root)
         if stamps != self._stamps.get(project.id):
-            readings = await asyncio.to_thread(_read_all, project)
-            await keep_triggers(self.database, project.id, [row for reading in readings for row in _rows_of(reading)])
-            self._tell_broken(project, readings)
-            self._readings[project.id], self._stamps[project.id] = readings, stamps
+            await self._read(project, stamps)
         state = await triggers_changed_at(self.database, project.id)
         if state == self._states.get(project.id):
             return False
         self._rows[project.id] = await triggers_of(self.database, project.id)
         self._states[project.id] = state
         return True
+
+    async def _read(self, project: ServedProject, stamps: Stamps) -> None:
+        before = self._stamps.pop(project.id, ())
+        readings = await asyncio.to_thread(_read_all, project)
+        unsettled = _unsettled(readings, stamps, before, self.now())
+        unread = {reading.pipeline: str(reading.unread) for reading in readings if reading.unread is not None}
+        told = {pipeline: f"It works as last read: {reason}" for pipeline, reason in (unread | unsettled).items()}
+        rows = [row for reading in readings for row in _rows_of(reading)]
+        await keep_triggers(self.database, project.id, rows, told)
+        self._tell_broken(project, readings)
+        if not unsettled:
+            self._stamps[project.id] = stamps
 
     def _tell_broken(self, project: ServedProject, readings: Sequence[TriggerReading]) -> None:
         for reading in readings:
@@ -163,6 +176,25 @@ def trigger_file_stamps(root: Path) -> Stamps:
             continue
         stamps.append((str(path), status.st_mtime_ns, status.st_size))
     return tuple(stamps)
+
+
+def _unsettled(readings: Sequence[TriggerReading], stamps: Stamps, before: Stamps, now: float) -> dict[str, str]:
+    """The pipelines whose file may be about to be written, and why; the next look will tell.
+
+    That is one that is empty and was changed just now, and one that is gone since the look before.
+    """
+    written = {_pipeline_of(path): changed_at / 1e9 for path, changed_at, _ in stamps}
+    empty = {
+        reading.pipeline: f"{reading.file} is empty, maybe not for long."
+        for reading in readings
+        if reading.is_empty and abs(now - written.get(reading.pipeline, now)) < EMPTY_SECONDS
+    }
+    gone = {_pipeline_of(path) for path, _, _ in before} - written.keys()
+    return empty | {pipeline: f"pipelines/{pipeline}/triggers.yaml is gone, maybe not for long." for pipeline in gone}
+
+
+def _pipeline_of(path: str) -> str:
+    return Path(path).parent.name
 
 
 def _read_all(project: ServedProject) -> list[TriggerReading]:

@@ -13,12 +13,29 @@ WHERE t.origin = 'file'
       (excluded.kind, excluded.source, excluded.status, COALESCE(excluded.reason, ''), excluded.definition::text);
 
 -- name: retire_triggers
--- Switch off the file-made triggers of a project whose files no longer name them.
+-- Switch off the file-made triggers of a project whose files no longer name them; files that were not read ($5) say
+-- nothing. What stood for a whole file goes once that file can be read.
+WITH mended AS (
+    DELETE FROM headrace.trigger AS t
+    WHERE t.project_id = $1 AND t.origin = 'file' AND t.status = 'broken' AND t.name = 'triggers.yaml'
+      AND NOT EXISTS (SELECT FROM headrace.run AS r WHERE r.trigger_id = t.id)
+      AND NOT EXISTS (
+          SELECT FROM unnest($2::text[], $3::text[]) AS g (pipeline, name)
+          WHERE g.pipeline = t.pipeline AND g.name = t.name)
+)
 UPDATE headrace.trigger AS t SET status = 'inactive', reason = $4, updated_at = now()
 WHERE t.project_id = $1 AND t.origin = 'file' AND (t.status <> 'inactive' OR t.reason IS DISTINCT FROM $4)
+  AND NOT (t.name = 'triggers.yaml' AND t.status = 'broken') AND t.pipeline <> ALL ($5::text[])
   AND NOT EXISTS (
       SELECT FROM unnest($2::text[], $3::text[]) AS g (pipeline, name)
       WHERE g.pipeline = t.pipeline AND g.name = t.name);
+
+-- name: tell_unread_triggers
+-- Tell beside the active triggers of files that cannot be read why they stay as they were read last.
+UPDATE headrace.trigger AS t SET reason = g.reason, updated_at = now()
+FROM unnest($2::text[], $3::text[]) AS g (pipeline, reason)
+WHERE t.project_id = $1 AND t.origin = 'file' AND t.pipeline = g.pipeline AND t.status = 'active'
+  AND t.reason IS DISTINCT FROM g.reason;
 
 -- name: triggers_of
 -- Every trigger of a project.
