@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+from headrace.domain.newer import NewerRecord
 from headrace.domain.triggers import ApiCall, Trigger, TriggerKind
 from headrace.store.database import Database
 from headrace.store.triggers import keep_api_trigger
 from headrace.triggers.book import EMPTY_SECONDS, TriggerBook, row_of
+from headrace.triggers.ended_runs import EndedRuns
 
-from tests.support.triggers import make_stack, webhook, write_triggers
+from tests.support.projects import write_pipeline
+from tests.support.triggers import make_stack, trigger_stack, webhook, write_triggers
 
 
 def names(book: TriggerBook) -> set[str]:
@@ -112,6 +116,54 @@ async def test_a_trigger_made_by_the_api_is_followed_and_no_file_of_another_take
         await keep_api_trigger(database, stack.project.id, row_of(Trigger("orders", "a", TriggerKind.API, ApiCall())))
         is None
     )
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "definition = jsonb_set(definition::jsonb, '{only_if}', '1')",
+        "definition = jsonb_set(definition::jsonb, '{kind}', '\"queue\"')",
+        "status = 'sampled'",
+    ],
+    ids=["a field", "a kind", "a status"],
+)
+async def test_a_trigger_that_only_a_newer_version_understands_is_left_to_it_and_so_are_its_events(
+    database: Database, root: Path, change: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An event that was accepted here would never be looked at by that trigger."""
+    write_triggers(root, "orders", [webhook("a"), webhook("b")])
+    async with trigger_stack(database, root) as stack:
+        await database.execute("ALTER TABLE headrace.trigger DROP CONSTRAINT trigger_status_check")
+        await database.execute(f"UPDATE headrace.trigger SET {change}, updated_at = now() WHERE name = 'a'")
+        for _ in range(2):
+            await stack.book.look()
+            assert names(stack.book) == {"b"}
+        assert caplog.text.count("trigger orders/a: ") == 1
+        assert "left to the newer Headrace that wrote it" in caplog.text
+        with pytest.raises(NewerRecord, match=r"Events of webhook:a cannot be taken here: trigger orders/a"):
+            await stack.acceptor.accept(stack.event("webhook:a", "1"))
+        assert (await stack.acceptor.accept(stack.event("webhook:b", "1"))).runs
+    assert await database.fetchval("SELECT count(*) FROM headrace.event WHERE source = 'webhook:a'") == 0
+
+
+async def test_ended_runs_that_a_newer_version_s_trigger_listens_for_are_left_to_it(
+    database: Database, root: Path
+) -> None:
+    triggers = [{"name": name, "schedule_type": "run", "run": {"pipeline": name}} for name in ("first", "second")]
+    for name in ("first", "second"):
+        write_pipeline(root, name, {"one": []})
+    write_triggers(root, "orders", triggers)
+    async with trigger_stack(database, root) as stack:
+        await database.execute("UPDATE headrace.trigger SET definition = '{}', updated_at = now() WHERE name = 'first'")
+        await stack.book.look()
+        for name in ("first", "second"):
+            run = (await stack.acceptor.start(stack.project.id, name, {})).runs[0]
+            await database.execute(
+                "UPDATE headrace.run SET status = 'completed', finished_at = now() WHERE id = $1", run
+            )
+        assert await EndedRuns(database, stack.acceptor, [stack.project.id]).look() == 1
+    left = "SELECT r.pipeline FROM headrace.ended_run AS e JOIN headrace.run AS r ON r.id = e.run_id"
+    assert [row["pipeline"] for row in await database.fetch(left)] == ["first"]
 
 
 async def test_waiting_for_a_change_ends_with_it(database: Database, root: Path) -> None:

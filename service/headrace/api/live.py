@@ -17,7 +17,6 @@ from headrace.api.routes import Call, Route
 from headrace.api.runs import RunPath
 from headrace.api.streaming import MEDIA, Follower, LiveHeaders, LiveQuery, event, given_place, one_more, streamed
 from headrace.domain.scopes import Scope
-from headrace.domain.statuses import RUN_TERMINAL
 from headrace.engine.reading import run_row, view_run
 from headrace.engine.views import RunView
 from headrace.store.logs import log_lines
@@ -62,7 +61,7 @@ class RunFollower(Follower):
     async def has_ended(self) -> bool:
         """Whether the run has ended and everything of it was told before."""
         row = await run_row(self.served.opened, self.run)
-        return row["status"] in RUN_TERMINAL and row["step"] <= self.place.step and not await self._lines()
+        return row["finished_at"] is not None and row["step"] <= self.place.step and not await self._lines()
 
     async def new(self) -> AsyncIterator[bytes]:
         """What came since the place, the log before the state: an ended run's log is then whole."""
@@ -75,7 +74,7 @@ class RunFollower(Follower):
         if view is not None:
             self.place = replace(self.place, step=view.step)
             yield event("state", self.place, _STATE.dump_json(view))
-        if row["status"] in RUN_TERMINAL:
+        if row["finished_at"] is not None:
             yield event("end", self.place, b"{}")
 
     async def _lines(self) -> list[LineView]:

@@ -80,6 +80,7 @@ STATUSES: Mapping[str, int] = {
     "illegal-transition": 409,
     "unreadable-file": 409,
     "unreadable-output": 409,
+    "newer-record": 503,
     "database-busy": 503,
     "database-unavailable": 503,
 }

@@ -82,7 +82,7 @@ class IntervalState(StrEnum):
 class Standing:
     """How an interval stands: by its newest run, or by the backfill that is about to make the next one."""
 
-    status: RunStatus
+    status: RunStatus | str
     backfill: int | None = None
 
 

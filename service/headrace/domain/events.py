@@ -77,7 +77,8 @@ class FateOf:
     """What became of an event for one trigger, or (trigger None) for a start that asked for its run itself."""
 
     trigger: int | None
-    fate: Fate
+    fate: Fate | str
+    """A word that is no Fate is a newer version's."""
     run: int | None = None
     reason: str | None = None
 

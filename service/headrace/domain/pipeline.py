@@ -13,6 +13,7 @@ from typing import Any, TypeVar, cast
 
 from headrace.domain.errors import InvalidPipeline
 from headrace.domain.limits import NO_RUN_LIMITS, RunLimits
+from headrace.domain.newer import known
 from headrace.domain.retry import RetryPolicy
 
 T = TypeVar("T")
@@ -270,7 +271,7 @@ def _made(kind: type[T], value: Mapping[str, Any]) -> T:
 
 
 def pipeline_from_json(value: Mapping[str, Any]) -> Pipeline:
-    """The pipeline that `pipeline_to_json` gave this value for."""
+    """The pipeline that `pipeline_to_json` gave this value for. Raises NewerRecord."""
     return Pipeline(
         uuid=value["uuid"],
         name=value["name"],
@@ -281,7 +282,7 @@ def pipeline_from_json(value: Mapping[str, Any]) -> Pipeline:
         variables=value["variables"],
         limits=_made(Limits, value["limits"]),
         run_limits=_made(RunLimits, value.get("run_limits", {})),
-        isolation=Isolation(value["isolation"]),
+        isolation=known(Isolation, value["isolation"], f"the isolation of pipeline {value['uuid']}"),
         allow_blocks_to_fail=value["allow_blocks_to_fail"],
         timeout=value["timeout"],
     )
@@ -295,8 +296,8 @@ def _block(value: Mapping[str, Any]) -> Block:
     source = value["source"]
     return Block(
         uuid=value["uuid"],
-        type=BlockType(value["type"]),
-        language=BlockLanguage(value["language"]),
+        type=known(BlockType, value["type"], f"the type of block {value['uuid']}"),
+        language=known(BlockLanguage, value["language"], f"the language of block {value['uuid']}"),
         name=value["name"],
         upstream=tuple(value["upstream"]),
         configuration=value["configuration"],

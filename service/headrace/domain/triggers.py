@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from headrace.domain.backfills import Order, Reprocess
+from headrace.domain.newer import REMEDY, NewerRecord
 from headrace.domain.schedules import CatchUp, Fold, Gap, Schedule
 
 
@@ -165,7 +166,16 @@ def trigger_to_json(trigger: Trigger) -> dict[str, Any]:
 
 
 def trigger_from_json(value: Mapping[str, Any]) -> Trigger:
-    """The trigger that `trigger_to_json` wrote. Raises KeyError, TypeError or ValueError for anything else."""
+    """The trigger that `trigger_to_json` wrote. Raises NewerRecord for what a newer version's may have written."""
+    try:
+        return _trigger(value)
+    except (KeyError, TypeError, ValueError) as error:
+        raise NewerRecord(
+            f"its definition is not understood ({type(error).__name__}: {error}).", remedy=REMEDY
+        ) from error
+
+
+def _trigger(value: Mapping[str, Any]) -> Trigger:
     kind = TriggerKind(value["kind"])
     given = {**value, "kind": kind, "when": _from_json(_WHENS[kind], value["when"])}
     if given.get("batch") is not None:

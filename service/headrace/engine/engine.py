@@ -15,6 +15,7 @@ from uuid import UUID, uuid4
 import anyio
 from anyio.abc import TaskGroup
 
+from headrace.domain.newer import NewerRecord, known
 from headrace.domain.pipeline import Pipeline, pipeline_from_json
 from headrace.domain.run import BlockState, Ending, RunState, fresh_run
 from headrace.domain.statuses import BlockStatus, RunStatus
@@ -35,7 +36,7 @@ from headrace.engine.writer import StepWriter
 from headrace.store.database import Database
 from headrace.store.errors import DATABASE_AWAY
 from headrace.store.queries import QUERIES
-from headrace.store.runs import ClaimedRun, claim_runs, fail_run, release_runs, runs_driven
+from headrace.store.runs import ClaimedRun, claim_runs, fail_run, give_back_run, release_runs, runs_driven
 from headrace.store.slots import keep_pools
 
 T = TypeVar("T")
@@ -83,6 +84,8 @@ class Engine:
     observer: Observer = field(default_factory=Observer)
     id: UUID = field(default_factory=uuid4)
     _claimed: set[int] = field(default_factory=set)
+    _left_alone: set[int] = field(default_factory=set)
+    """Runs whose record only a newer version understands; it is not looked at them again."""
     _drivers: dict[int, RunDriver] = field(default_factory=dict)
     _versions: dict[str, Pipeline] = field(default_factory=dict)
     _woken: asyncio.Event = field(default_factory=asyncio.Event)
@@ -252,7 +255,7 @@ class Engine:
         if room <= 0 or self.only == set() or not self._may_claim:
             return False
         only = None if self.only is None else sorted(self.only)
-        driven = sorted(self._claimed)
+        driven = sorted(self._claimed | self._left_alone)
         runs = await claim_runs(self.database, self.id, self.project_id, limit=room, only=only, driven=driven)
         for run in runs:
             self.adopt(run)
@@ -270,6 +273,11 @@ class Engine:
             await self._driven_to_its_end(run)
         except* RunLost:
             log.warning("run %s is not this service's any more; its blocks were stopped", run.id)
+        except* NewerRecord as group:
+            self._left_alone.add(run.id)
+            log.warning("run %s is left alone: %s", run.id, first_of(group))
+            await self._patiently(lambda: give_back_run(self.database, self.id, run))
+            self.changed(run.id, False)
         except* Exception as group:  # a boundary: one run that cannot be driven must not end the others
             log.exception("run %s cannot be driven on", run.id)
             reason = _internal_reason(group)
@@ -322,14 +330,16 @@ class Engine:
 
 
 def _recorded_state(run: ClaimedRun, pipeline: Pipeline, rows: Sequence[Mapping[str, Any]]) -> RunState:
-    blocks = {row["block"]: _block_state(row) for row in rows}
-    return RunState(pipeline, RunStatus(run.status), Ending(run.ending) if run.ending else None, blocks)
+    blocks = {row["block"]: _block_state(run, row) for row in rows}
+    status = known(RunStatus, run.status, f"the state of run {run.id}")
+    ending = None if run.ending is None else known(Ending, run.ending, f"the end that run {run.id} is to come to")
+    return RunState(pipeline, status, ending, blocks)
 
 
-def _block_state(row: Mapping[str, Any]) -> BlockState:
+def _block_state(run: ClaimedRun, row: Mapping[str, Any]) -> BlockState:
     due = row["due"]
     return BlockState(
-        BlockStatus(row["status"]),
+        known(BlockStatus, row["status"], f"the state of block {row['block']} in run {run.id}"),
         row["attempt"],
         row["failures"],
         None if due is None else due.timestamp(),
@@ -338,10 +348,16 @@ def _block_state(row: Mapping[str, Any]) -> BlockState:
     )
 
 
-def _internal_reason(group: BaseExceptionGroup[Exception]) -> str:
+def first_of(group: BaseExceptionGroup[Any]) -> BaseException:
+    """The first error within a group, to any depth."""
     error: BaseException = group
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
+    return error
+
+
+def _internal_reason(group: BaseExceptionGroup[Exception]) -> str:
+    error = first_of(group)
     return clean(
         f"Headrace could not drive this run on ({type(error).__name__}: {error}); the service's log tells more"
     )

@@ -13,7 +13,7 @@ import anyio
 
 from headrace.domain.errors import HeadraceError
 from headrace.domain.pipeline import Pipeline
-from headrace.domain.statuses import RUN_TERMINAL, RunStatus
+from headrace.domain.statuses import RunStatus
 from headrace.engine.creating import RunCreation
 from headrace.engine.news import RunNews
 from headrace.engine.observing import Observer
@@ -169,13 +169,13 @@ class Headrace:
                 if end.is_set() or await self._has_ended(run):
                     end.clear()
                     view = await self._patiently(view_run, self.database, run)
-                    if view.status in RUN_TERMINAL:
+                    if view.finished_at is not None:
                         return view
                 with anyio.move_on_after(LOOK_SECONDS):
                     await end.wait()
 
     async def _has_ended(self, run: int) -> bool:
-        return (await self._patiently(run_row, self.database, run))["status"] in RUN_TERMINAL
+        return (await self._patiently(run_row, self.database, run))["finished_at"] is not None
 
     async def changes(self, run: int) -> AsyncIterator[RunView]:
         """A view of the run now and at each change; the last one is terminal."""
@@ -187,7 +187,7 @@ class Headrace:
                 if view != seen:
                     yield view
                     seen = view
-                if view.status in RUN_TERMINAL:
+                if view.finished_at is not None:
                     return
                 await anyio.sleep(VIEW_SECONDS)
                 with anyio.move_on_after(LOOK_SECONDS):
@@ -227,7 +227,7 @@ class Headrace:
                 for _, line in page:
                     yield line
                 after = page[-1][0]
-            if row["status"] in RUN_TERMINAL or not follow:
+            if row["finished_at"] is not None or not follow:
                 return
             await anyio.sleep(LOOK_SECONDS)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from headrace.domain.errors import HeadraceError
 from headrace.domain.pipeline import Pipeline, pipeline_from_json, topological_order
-from headrace.domain.statuses import BlockStatus
+from headrace.domain.statuses import BlockStatus, RunStatus
 from headrace.domain.suggesting import suggestion
 from headrace.engine.views import BlockRunView, LogLineView, OutputView, RunSummary, RunView
 from headrace.store.database import Database
@@ -81,11 +81,18 @@ async def view_run(database: Database, run: int) -> RunView:
     )
 
 
+UNKNOWN_STATE = "a newer Headrace gave it this state, which this version does not know and leaves alone"
+_RUN_STATUSES = frozenset(map(str, RunStatus))
+_BLOCK_STATUSES = frozenset(map(str, BlockStatus))
+
+
 def _run_wait(row: Mapping[str, Any]) -> str | None:
     if row["parked_on"] is not None and row["status"] == "initial":
         return f"waiting for a place under a limit: `headrace why {row['id']}` tells who holds it"
     if row["status"] == "initial":
         return "waiting for a service to claim it"
+    if row["status"] not in _RUN_STATUSES:
+        return UNKNOWN_STATE
     if row["status"] == "running" and not row["driven"]:
         return "its service stopped; waiting for another one to take it over (`headrace resume`)"
     return None
@@ -116,6 +123,8 @@ def _block_view(pipeline: Pipeline, uuid: str, blocks: Mapping[str, Any]) -> Blo
 def _block_wait(row: Mapping[str, Any], upstream: tuple[str, ...], blocks: Mapping[str, Any]) -> str | None:
     if row["kept_from"] is not None:
         return f"kept from run {row['kept_from']}"
+    if row["status"] not in _BLOCK_STATUSES:
+        return UNKNOWN_STATE
     if row["status"] != BlockStatus.INITIAL:
         return None
     waits = [above for above in upstream if blocks[above]["status"] != BlockStatus.COMPLETED]

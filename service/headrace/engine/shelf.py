@@ -10,6 +10,7 @@ from uuid import UUID
 
 import anyio
 
+from headrace.domain.newer import known
 from headrace.store.database import Database
 from headrace.store.outputs import StoredOutput, fetch_blob, outputs_of, store_blob
 from headrace.store.runs import NewOutput
@@ -72,7 +73,7 @@ class Shelf:
         return refs
 
     async def _fetched(self, output: StoredOutput) -> OutputRef:
-        codec = Codec(output.codec)
+        codec = known(Codec, output.codec, f"the codec of an output of block {output.block} in run {self.run}")
         if output.blob is None:
             return OutputRef(codec, inline=output.content or b"")
         path = self.folder / f"{output.blob}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from headrace.domain.statuses import RUN_TERMINAL, BlockStatus, RunStatus
+from headrace.domain.statuses import BlockStatus, RunStatus
 from headrace.engine.reading import run_row, view_run
 from headrace.engine.views import BlockRunView
 from headrace.store.admissions import ahead_at_gate, passed_gate
@@ -28,7 +28,7 @@ async def why(database: Database, run: int) -> list[str]:
     Raises UnknownRun.
     """
     row = await run_row(database, run)
-    if row["status"] in RUN_TERMINAL:
+    if row["finished_at"] is not None:
         return []
     if row["status"] == RunStatus.INITIAL:
         return [await _initial(database, row)]

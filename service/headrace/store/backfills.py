@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from headrace.domain.backfills import IntervalStatus, PlannedInterval, Standing
+from headrace.domain.newer import known_or_as_it_is
 from headrace.domain.statuses import RunStatus
 from headrace.store.database import Database
 from headrace.store.queries import QUERIES
@@ -132,7 +133,7 @@ async def interval_standings(
     rows = await connection.fetch(
         QUERIES["interval_standings"], project, pipeline, start, end, timeout=STATEMENT_SECONDS
     )
-    return {row["moment"]: Standing(RunStatus(row["status"]), row["backfill"]) for row in rows}
+    return {row["moment"]: Standing(known_or_as_it_is(RunStatus, row["status"]), row["backfill"]) for row in rows}
 
 
 async def lock_planning(connection: Any, project: int) -> None:

@@ -28,9 +28,15 @@ class EndedRun:
     finished_at: datetime
 
 
-async def take_ended_runs(connection: Any, projects: Sequence[int], most: int) -> list[EndedRun]:
-    """Ended runs of these projects that are no events yet, locked until the caller's transaction ends."""
-    rows = await connection.fetch(QUERIES["take_ended_runs"], list(projects), most, timeout=STATEMENT_SECONDS)
+async def take_ended_runs(
+    connection: Any, projects: Sequence[int], most: int, *, without: Sequence[tuple[int, str]] = ()
+) -> list[EndedRun]:
+    """Ended runs of these projects that are no events yet, locked until the caller's transaction ends.
+
+    Those of the pipelines `without`, each named with its project, are left.
+    """
+    left = [f"{project}/{pipeline}" for project, pipeline in without]
+    rows = await connection.fetch(QUERIES["take_ended_runs"], list(projects), most, left, timeout=STATEMENT_SECONDS)
     return [EndedRun(**row) for row in rows]
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from headrace.domain.events import Accepted, Fate, FateOf, NewEvent
 from headrace.domain.limits import Gate
+from headrace.domain.newer import known_or_as_it_is
 from headrace.domain.statuses import RunStatus
 from headrace.domain.triggers import AtLimit
 from headrace.store.database import Database, as_stored, json_item
@@ -173,7 +174,10 @@ def _accepted(rows: Sequence[Any], *, is_new: bool) -> dict[EventKey, Accepted]:
         earlier = found.get(key)
         fates = () if earlier is None else earlier.fates
         if row["fate"] is not None:
-            fates = (*fates, FateOf(row["trigger_id"], Fate(row["fate"]), row["run_id"], row["reason"]))
+            fates = (
+                *fates,
+                FateOf(row["trigger_id"], known_or_as_it_is(Fate, row["fate"]), row["run_id"], row["reason"]),
+            )
         found[key] = Accepted(row["event_id"], is_new, fates)
     return found
 

@@ -258,6 +258,11 @@ async def fail_run(database: Database, service: UUID, run: ClaimedRun, reason: s
     return await database.fetchval(QUERIES["fail_run"], run.id, run.fence, service, reason) is not None
 
 
+async def give_back_run(database: Database, service: UUID, run: ClaimedRun) -> None:
+    """Let go of one run that the service cannot drive, and change nothing else of it."""
+    await database.execute(QUERIES["give_back_run"], run.id, run.fence, service)
+
+
 async def release_runs(database: Database, service: UUID) -> None:
     """Give back every run of a service that stops, so that another may take them at once."""
     await database.execute(QUERIES["release_runs"], service)

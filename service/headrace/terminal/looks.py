@@ -17,16 +17,18 @@ GLYPHS = {
     "condition_failed": ("○", "dim"),
 }
 """Status to glyph and style."""
+UNKNOWN = ("?", "magenta")
+"""Of a status that a newer version gave."""
 
 
 def glyph(status: str) -> Text:
     """A status as one character."""
-    return Text(*GLYPHS[status])
+    return Text(*GLYPHS.get(status, UNKNOWN))
 
 
 def status_text(status: str) -> Text:
     """A status with its glyph."""
-    sign, style = GLYPHS[status]
+    sign, style = GLYPHS.get(status, UNKNOWN)
     return Text(f"{sign} {words(status)}", style)
 
 

@@ -97,14 +97,19 @@ def _fitting(lines: Sequence[tuple[str, BlockRunView]], most: int) -> Sequence[t
     """At most so many lines, in their order: what goes on or went wrong stays, what is over or far off goes first."""
     if len(lines) <= most:
         return lines
-    ranked = sorted(range(len(lines)), key=lambda place: (_LAST_TO_GO.index(lines[place][1].status), place))
+    ranked = sorted(range(len(lines)), key=lambda place: (_last_to_go(lines[place][1].status), place))
     kept = set(ranked[: max(most - 1, 1)])
     return [line for place, line in enumerate(lines) if place in kept]
 
 
+def _last_to_go(status: str) -> int:
+    return _LAST_TO_GO.index(status) if status in _LAST_TO_GO else -1
+
+
 def _counts(blocks: Sequence[BlockRunView]) -> Text:
     """How many blocks of each status have no line of their own."""
-    counts = {status: sum(block.status == status for block in blocks) for status in _LAST_TO_GO}
+    seen = sorted({block.status for block in blocks}, key=_last_to_go)
+    counts = {status: sum(block.status == status for block in blocks) for status in seen}
     told = ", ".join(f"{count} {words(status)}" for status, count in counts.items() if count)
     return Text(f"… and {told}", "dim")
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import anyio
 
+from headrace.domain.newer import REMEDY, NewerRecord, known
 from headrace.domain.triggers import Trigger, TriggerKind, TriggerStatus, trigger_from_json, trigger_to_json
 from headrace.project.reading import pipeline_uuids
 from headrace.project.triggers import TriggerReading, read_triggers
@@ -65,6 +66,8 @@ class TriggerBook:
     backfilling: tuple[KnownTrigger, ...] = ()
     """The active triggers whose events make backfills."""
     _triggers: dict[tuple[int, str], tuple[KnownTrigger, ...]] = field(default_factory=dict)
+    _newer: dict[tuple[int, str], str] = field(default_factory=dict)
+    """Sources to which triggers listen that this version does not understand, and why."""
     _by_id: dict[int, KnownTrigger] = field(default_factory=dict)
     _stamps: dict[int, Stamps] = field(default_factory=dict)
     _states: dict[int, DatabaseState] = field(default_factory=dict)
@@ -75,6 +78,18 @@ class TriggerBook:
     def listening_to(self, project_id: int, source: str) -> tuple[KnownTrigger, ...]:
         """The active triggers of a project that listen to a source."""
         return self._triggers.get((project_id, source), ())
+
+    def require_known(self, project_id: int, source: str) -> None:
+        """Raise NewerRecord where a trigger listens to a source that only a newer version understands.
+
+        What it would miss here comes to that version later: senders try again, and what we find ourselves stays.
+        """
+        if (reason := self._newer.get((project_id, source))) is not None:
+            raise NewerRecord(f"Events of {source} cannot be taken here: {reason}", remedy=REMEDY)
+
+    def newer_sources(self, prefix: str) -> list[tuple[int, str]]:
+        """Projects and the rest of those sources with a prefix to which a trigger of a newer version listens."""
+        return [(project, source.removeprefix(prefix)) for project, source in self._newer if source.startswith(prefix)]
 
     def active(self) -> Iterable[KnownTrigger]:
         """Every active trigger, of all projects."""
@@ -150,13 +165,23 @@ class TriggerBook:
                     "trigger %s/%s in %s is broken: %s", broken.pipeline, broken.name, project.root, broken.reason
                 )
 
+    def _tell_newer(self, newer: dict[tuple[int, str], str]) -> None:
+        for reason in set(newer.values()) - set(self._newer.values()):
+            log.warning("%s It is left to the newer Headrace that wrote it, and so are events for it.", reason)
+        self._newer = newer
+
     def _rebuild(self) -> None:
         found: dict[tuple[int, str], list[KnownTrigger]] = {}
+        newer: dict[tuple[int, str], str] = {}
         for project in self.projects:
             for row in self._rows.get(project.id, []):
-                if row.status == TriggerStatus.ACTIVE:
-                    trigger = trigger_from_json(row.definition)
-                    found.setdefault((project.id, row.source), []).append(KnownTrigger(row.id, project, trigger))
+                try:
+                    if known(TriggerStatus, row.status, "its status") is TriggerStatus.ACTIVE:
+                        trigger = trigger_from_json(row.definition)
+                        found.setdefault((project.id, row.source), []).append(KnownTrigger(row.id, project, trigger))
+                except NewerRecord as error:
+                    newer[project.id, row.source] = f"trigger {row.pipeline}/{row.name}: {error.message}"
+        self._tell_newer(newer)
         self._triggers = {source: tuple(listed) for source, listed in found.items()}
         self._by_id = {known.id: known for listed in self._triggers.values() for known in listed}
         self.batching = tuple(known for known in self.active() if known.trigger.batch is not None)

@@ -40,7 +40,8 @@ class EndedRuns:
         """Make events of the runs that have ended since; how many there were."""
         began = perf_counter()
         async with self.database.transaction() as connection:
-            ended = await take_ended_runs(connection, self.projects, MOST_AT_ONCE)
+            newer = self.acceptor.planner.book.newer_sources("run:")
+            ended = await take_ended_runs(connection, self.projects, MOST_AT_ONCE, without=newer)
             if not ended:
                 return 0
             answers = await self.acceptor.accept_in(connection, [event_of(run) for run in ended])

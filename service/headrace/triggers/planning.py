@@ -27,7 +27,8 @@ class Planner:
     pins: PipelinePins
 
     async def plan(self, event: NewEvent) -> PlannedEvent:
-        """What each listening trigger makes of an event; none where nobody listens."""
+        """What each listening trigger makes of an event; none where nobody listens. Raises NewerRecord."""
+        self.book.require_known(event.project_id, event.source)
         listening = self.book.listening_to(event.project_id, event.source)
         return PlannedEvent(event, tuple([await self._fate(known, event) for known in listening]))
 

@@ -209,6 +209,10 @@ WITH stepped AS (
 )
 SELECT id FROM held;
 
+-- name: give_back_run
+-- Let go of one run of a service, while it still holds it.
+UPDATE headrace.run SET owner = NULL WHERE id = $1 AND fence = $2 AND owner = $3;
+
 -- name: release_runs
 -- Give back the runs of a service that stops, and its lease.
 WITH released AS (
