@@ -11,7 +11,7 @@ import pytest
 from tests.support.api import Api
 from tests.support.projects import write_pipeline
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.alone, pytest.mark.asyncio(loop_scope="module")]
 
 SAMPLES = 200
 SPIN = "@custom\ndef spin(*args, **kwargs):\n    while True: pass\n"

@@ -47,6 +47,7 @@ async def test_a_run_that_fails_is_an_outcome_too(driven: Api):
     assert "ZeroDivisionError" in run["reason"] or "division by zero" in run["reason"]
 
 
+@pytest.mark.alone
 async def test_who_waits_too_short_is_told_how_it_stands(driven: Api):
     write_pipeline(driven.headrace.project.root, "naps", {"nap": []}, {"nap": SLEEP})
     await listen(driven, "naps")

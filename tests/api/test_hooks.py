@@ -307,26 +307,28 @@ async def test_a_bomb_is_refused_once_it_is_larger_than_a_body_may_be(api: Api, 
     import zlib
 
     await listen(api, hook("bomb"))
-    size = 1 << 30
     packer = zlib.compressobj(9, wbits=31 if encoding == "gzip" else 15)
     zeros = b"\0" * (1 << 20)
-    bomb = b"".join(packer.compress(zeros) for _ in range(size >> 20)) + packer.flush()
+    first, again = (packer.compress(zeros) + packer.flush(zlib.Z_FULL_FLUSH) for _ in range(2))
+    bomb = first + 1000 * again  # of 1 GB: what was flushed in full can be repeated
     assert len(bomb) < 2 << 20
-    before, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()
+    before, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
     status, _, told = await send(api, "bomb", bomb, {"Content-Encoding": encoding})
     assert (status, told["code"]) == (413, "body-too-large")
-    assert time.perf_counter() - began < 2
+    assert time.process_time() - began < 2
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 60_000
 
 
 @pytest.mark.parametrize(
-    ("body", "encoding"), [(b"{}", "gzip"), (gzip.compress(b"{}")[:-4], "gzip"), (b"{}", "br"), (b"{}", "gzip, gzip")]
+    ("body", "encoding"),
+    [(b"{}", "gzip"), (gzip.compress(b"{}", mtime=0)[:-4], "gzip"), (b"{}", "br"), (b"{}", "gzip, gzip")],
 )
 async def test_a_body_that_is_not_compressed_as_it_says_is_refused(api: Api, body: bytes, encoding: str):
     await listen(api, hook("packed"))
     assert (await send(api, "packed", body, {"Content-Encoding": encoding}))[0] == 415
 
 
+@pytest.mark.alone
 async def test_a_body_that_trickles_in_is_given_up_while_others_are_served(api: Api):
     await listen(api, hook("slow", max_seconds=0.5), hook("quick"))
     lines = [await Line.to(api.url) for _ in range(50)]

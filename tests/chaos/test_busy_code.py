@@ -22,7 +22,7 @@ from tests.support.sensors import sensor, write_sensor
 from tests.support.serving import ServedProcess, started
 from tests.support.triggers import write_triggers
 
-pytestmark = [pytest.mark.chaos, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.alone, pytest.mark.chaos, pytest.mark.timeout(600)]
 
 SECONDS = float(os.environ.get("HEADRACE_CHAOS_BUSY_SECONDS", "3"))
 ANSWER, LAG = 0.2, 0.05

@@ -100,6 +100,7 @@ async def test_fault_16_a_paused_service_is_fenced_off_and_stops_its_blocks(tmp_
         await first.kill()
 
 
+@pytest.mark.alone
 async def test_fault_16_a_service_that_is_cut_off_from_the_database_stops_its_blocks_within_its_lease(
     tmp_path, database_url, watcher
 ):
@@ -159,27 +160,33 @@ class SkewedClock(SystemClock):
 
 @pytest.mark.parametrize("ahead", [90.0, -90.0])
 async def test_fault_18_wrong_clocks_move_no_lease_no_retry_and_no_time_limit(tmp_path, database_url, watcher, ahead):
-    project = write_project(tmp_path / "project")
+    project, gate, lease = write_project(tmp_path / "project"), tmp_path / "gate", 0.9
     source = "@custom\ndef body(**kwargs):\n    assert kwargs['retry']['attempts'] == 2\n"
     write_pipeline(project, "retried", {"a": ()}, {"a": source},
                    options={"timeout": 30, "retry_config": {"retries": 1, "delay": 4}})  # fmt: skip
-    write_pipeline(project, "slow", {"a": ()}, {"a": SLOW.replace("0.2", "6")}, options={"timeout": 30})
+    source = f"import os, time\n@custom\ndef body():\n    while not os.path.exists({str(gate)!r}): time.sleep(0.02)\n"
+    write_pipeline(project, "slow", {"a": ()}, {"a": source}, options={"timeout": 60})
     clock = SkewedClock(ahead)
     environ = {**os.environ, "HEADRACE_DATABASE_URL": database_url}
-    settings = EngineSettings(lease=0.9, poll=0.05)
+    settings = EngineSettings(lease=lease, poll=0.05)
     async with open_headrace(
         project, environ=environ, claim_all=True, settings=settings, world=World(clock)
     ) as headrace:
         runs = [await headrace.create_run("retried"), await headrace.create_run("slow")]
-        async with service(project, database_url, lease=0.9, log=tmp_path / "2.log"):
-            await until(watcher, "SELECT count(*) = 2 FROM headrace.block_run WHERE status IN ('running', 'queued')")
-            clock.ahead = -ahead * 40  # an hour the other way
-            async with asyncio.timeout(20):
-                views = [await headrace.finished(run) for run in runs]
-        assert [view.status for view in views] == ["completed", "completed"]
-        waited = views[0].blocks[0].started_at - await watcher.fetchval(
+        await until(watcher, "SELECT count(*) = 1 FROM headrace.attempt WHERE outcome = 'failed'")
+        await until(
+            watcher, "SELECT count(*) > 0 FROM headrace.block_run WHERE run_id = $1 AND status = 'running'", runs[1]
+        )
+        clock.ahead = -ahead * 40  # an hour the other way
+        async with service(project, database_url, lease=lease, log=tmp_path / "2.log"), asyncio.timeout(30):
+            retried = await headrace.finished(runs[0])
+            await asyncio.sleep(2 * lease)  # in which the other service would take what it finds without a lease
+            gate.touch()
+            slow = await headrace.finished(runs[1])
+        assert [view.status for view in (retried, slow)] == ["completed", "completed"]
+        waited = retried.blocks[0].started_at - await watcher.fetchval(
             "SELECT finished_at FROM headrace.attempt WHERE number = 1 AND outcome = 'failed'"
         )
-        assert 3.9 < waited.total_seconds() < 8
+        assert 3.9 < waited.total_seconds() < 40, "seconds, not the hour by which the clock is wrong"
         assert await watcher.fetchval("SELECT max(fence) FROM headrace.run") == 1
         assert await faults(watcher) == []

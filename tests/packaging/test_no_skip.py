@@ -42,7 +42,7 @@ def test_that_passes():
 """
 
 
-def outcome(folder: Path, no_skip: str | None) -> tuple[int, str]:
+def outcome(folder: Path, no_skip: str | None, *arguments: str) -> tuple[int, str]:
     """Exit code and output of pytest on a folder, with the hooks that our own tests run under."""
     environ = {name: value for name, value in os.environ.items() if name != SETTING}
     environ["PYTHONPATH"] = str(ROOT)
@@ -59,6 +59,7 @@ def outcome(folder: Path, no_skip: str | None) -> tuple[int, str]:
         "-p",
         "no:asyncio",
         "-rfE",
+        *arguments,
         str(folder),
     ]
     configured = ["-c", str(folder / "pytest.ini"), "--rootdir", str(folder)]
@@ -82,17 +83,19 @@ def test_skips_are_skips_where_nothing_else_is_asked(folder: Path, no_skip: str 
     assert "1 passed, 4 skipped, 1 xfailed" in told
 
 
-def test_skips_fail_where_none_is_allowed_and_keep_their_reasons(folder: Path):
-    code, told = outcome(folder, "1")
+@pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["one after another", "side by side"])
+def test_skips_fail_where_none_is_allowed_and_keep_their_reasons(folder: Path, workers: tuple[str, ...]):
+    code, told = outcome(folder, "1", *workers)
     assert code == 1
     assert "1 failed, 1 passed, 1 skipped, 1 xfailed, 2 errors" in told
     for reason in ("no broker", "no server", "no cluster"):
         assert f"{SETTING} allows no skip here, and this was one: Skipped: {reason}" in told
 
 
-def test_a_file_that_is_skipped_as_a_whole_fails(folder: Path):
+@pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["one after another", "side by side"])
+def test_a_file_that_is_skipped_as_a_whole_fails(folder: Path, workers: tuple[str, ...]):
     (folder / "test_whole.py").write_text("import pytest\n\npytest.importorskip('nowhere_at_all')\n")
     assert outcome(folder, None)[0] == 0
-    code, told = outcome(folder, "1")
+    code, told = outcome(folder, "1", *workers)
     assert code != 0
     assert "could not import 'nowhere_at_all'" in told

@@ -67,9 +67,15 @@ class MinuteWalk:
 
 
 @cache
+def all_minutes() -> np.ndarray:
+    """The minutes of UTC that are walked; one array for all zones."""
+    return np.arange(minutes(START), minutes(END), dtype=np.int32)
+
+
+@cache
 def walk(zone: str) -> MinuteWalk:
     """Walk a zone from 2024 to the end of 2030."""
-    utc = np.arange(minutes(START), minutes(END))
+    utc = all_minutes()
     offset = np.empty_like(utc)
     changes = []
     before = _offset(zone, utc[0])

@@ -33,7 +33,7 @@ class Commands:
 
     def __init__(self, root: Path, database_url: str) -> None:
         self._root = root
-        self._environ = {**os.environ, "HEADRACE_DATABASE_URL": database_url}
+        self._environ = {**os.environ, "HEADRACE_DATABASE_URL": database_url, "COLUMNS": "160"}
 
     async def __call__(self, *words: str, code: int = 0) -> str:
         process = await asyncio.create_subprocess_exec(

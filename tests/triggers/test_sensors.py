@@ -265,6 +265,7 @@ async def test_of_three_services_one_looks_for_each_sensor(database: Database, r
             assert len({payload["pid"] for payload in await one.payloads(name)}) == 1, name
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("name", ["counting", "streaming"])
 async def test_kill_9_of_the_owner_loses_nothing_and_repeats_nothing(
     database: Database, database_url: str, root: Path, name: str
