@@ -28,12 +28,13 @@ from headrace.engine.engine import Engine, EngineSettings
 from headrace.engine.look_workers import LookWorkers
 from headrace.engine.pool_sizes import PoolSizes
 from headrace.engine.retention import Retainer
+from headrace.engine.schema_watch import SchemaWatch
 from headrace.project.following import FollowedProject
 from headrace.project.reading import read_project
 from headrace.service import Headrace
 from headrace.store.database import URL_SETTING, Database, open_database
 from headrace.store.embedded import HOME_SETTING
-from headrace.store.errors import DATABASE_AWAY, DatabaseUnavailable
+from headrace.store.errors import DATABASE_AWAY, DatabaseUnavailable, SchemaTooNew
 from headrace.store.runs import keep_project
 from headrace.store.tokens import count_live_tokens
 from headrace.supervising import supervised
@@ -96,6 +97,7 @@ class Service:
     _whole: anyio.CancelScope = field(default_factory=anyio.CancelScope)
     _draining: anyio.CancelScope = field(default_factory=anyio.CancelScope)
     _hurried_by: int = 0
+    _unfit: SchemaTooNew | None = None
 
     def __post_init__(self) -> None:
         self.served = Served(ApiSettings(token_digest=_given_digest(self.environ)))
@@ -120,6 +122,13 @@ class Service:
         if self.served.waits_for:
             self._whole.cancel()
         self.served.stopping.set()
+
+    def _leave_to_newer(self, error: SchemaTooNew) -> None:
+        """Stop, since a newer version has made the database what this one does not know."""
+        if self._unfit is None:
+            log.error("%s This service ends; blocks under way have %g s", error, self.settings.drain)
+            self._unfit = error
+            self.stop()
 
     async def _heed_signals(self) -> None:
         with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
@@ -209,12 +218,16 @@ class Service:
                     parts.start_soon(supervised, "the removal of what is old", _retainer(database, number, each).run)
                 for sizes in pools:
                     parts.start_soon(supervised, "the sizes of pools", sizes.run)
+                watch = SchemaWatch(database, self._leave_to_newer, SystemClock())
+                parts.start_soon(supervised, "the look for newer migrations", watch.run)
                 await intake.book.ready()
                 self.served.open(database, {headrace.project.name: headrace for headrace in headraces}, intake)
                 log.info("ready")
                 await self.served.stopping.wait()
                 quiet = await self._drained(births.engines)
                 parts.cancel_scope.cancel()
+        if self._unfit is not None:
+            raise self._unfit
         return 0 if quiet else 1
 
     async def _kept(self, database: Database, project: FollowedProject) -> int:

@@ -16,8 +16,17 @@ from headrace.store.errors import (
     InvalidMigrations,
     MigrationChanged,
     MigrationFailed,
+    SchemaTooNew,
 )
-from headrace.store.migrations import LOCK, Migration, migrate, migrations_folder, read_migrations, status
+from headrace.store.migrations import (
+    LOCK,
+    Migration,
+    migrate,
+    migrations_folder,
+    newer_migrations,
+    read_migrations,
+    status,
+)
 
 MIGRATE = """
 import asyncio, sys
@@ -141,6 +150,32 @@ async def test_a_migration_of_a_newer_headrace_is_let_be_and_shown_as_unknown(co
     await migrate(connection, folder / "nothing")
     (shown,) = await status(connection, folder / "nothing")
     assert (shown.name, shown.known) == ("0001_one.sql", False)
+
+
+async def test_a_migration_says_which_services_can_work_with_it(connection, folder: Path, tmp_path: Path):
+    newer = tmp_path / "newer"
+    newer.mkdir()
+    for path in folder.glob("*.sql"):
+        (newer / path.name).write_text(path.read_text())
+    (newer / "0002_added.sql").write_text("ALTER TABLE one ADD COLUMN two int;\n")
+    await migrate(connection, newer)
+    assert await newer_migrations(connection, folder) == ["0002_added.sql"]
+    assert await migrate(connection, folder) == []
+    (newer / "0003_dropped.sql").write_text("-- One column less.\n-- needs: 0002\n\nALTER TABLE one DROP COLUMN id;\n")
+    await migrate(connection, newer)
+    for look in (newer_migrations, migrate):
+        with pytest.raises(SchemaTooNew, match=r"applied 0003_dropped\.sql .* know migration 0002; .* knows is 0001"):
+            await look(connection, folder)
+    (folder / "0002_added.sql").write_text((newer / "0002_added.sql").read_text())
+    assert await newer_migrations(connection, folder) == ["0003_dropped.sql"]
+    assert await migrate(connection, folder) == []
+
+
+async def test_a_database_whose_migrations_say_nothing_of_needs_is_understood(connection, folder: Path):
+    await migrate(connection, folder)
+    await connection.execute("ALTER TABLE headrace.migration DROP COLUMN needs")
+    assert await newer_migrations(connection, folder) == []
+    assert await migrate(connection, folder) == []
 
 
 async def test_the_status_of_an_empty_database_changes_nothing(connection, folder: Path):

@@ -8,6 +8,7 @@ import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 from uuid import UUID, uuid4
@@ -34,7 +35,7 @@ from headrace.engine.sweeper import Sweeper
 from headrace.engine.workers import WorkerPool
 from headrace.engine.writer import StepWriter
 from headrace.store.database import Database
-from headrace.store.errors import DATABASE_AWAY
+from headrace.store.errors import DATABASE_AWAY, UNFIT_SCHEMA, SchemaTooNew
 from headrace.store.queries import QUERIES
 from headrace.store.runs import ClaimedRun, claim_runs, fail_run, give_back_run, release_runs, runs_driven
 from headrace.store.slots import keep_pools
@@ -192,6 +193,8 @@ class Engine:
                 await self._claim()
             except DATABASE_AWAY as error:
                 log.warning("the database is away (%s); trying again", error)
+            except UNFIT_SCHEMA as error:
+                raise await self._patiently(partial(self.database.as_schema_fault, error)) from error
             await self.clock.sleep(self.settings.gap)
             with anyio.move_on_after(self.settings.poll) as waiting:
                 await self._woken.wait()
@@ -279,6 +282,9 @@ class Engine:
             await self._patiently(lambda: give_back_run(self.database, self.id, run))
             self.changed(run.id, False)
         except* Exception as group:  # a boundary: one run that cannot be driven must not end the others
+            error = await self._patiently(partial(self.database.as_schema_fault, first_of(group)))
+            if isinstance(error, SchemaTooNew):
+                raise error from None  # it ends the engine, which gives its runs back as they are
             log.exception("run %s cannot be driven on", run.id)
             reason = _internal_reason(group)
             await self._patiently(lambda: fail_run(self.database, self.id, run, reason))

@@ -21,9 +21,11 @@ from headrace.store.binaries import SUPPORTED_MAJORS
 from headrace.store.embedded import Attachment, place_of
 from headrace.store.errors import (
     DATABASE_AWAY,
+    UNFIT_SCHEMA,
     DatabaseBusy,
     DatabaseUnavailable,
     InvalidAddress,
+    SchemaTooNew,
     UnsupportedPostgres,
 )
 from headrace.store.holding import held_server
@@ -160,6 +162,23 @@ class Database:
         async with self.connection() as connection:
             await connection.execute(sql, *arguments)
 
+    async def as_schema_fault(self, error: BaseException) -> BaseException:
+        """What a statement raised, or SchemaTooNew where a newer version's migrations explain that it was refused."""
+        if not isinstance(error, UNFIT_SCHEMA):
+            return error
+        try:
+            async with self.connection() as connection:
+                newer = await migrations.newer_migrations(connection)
+        except SchemaTooNew as told:
+            return told
+        if not newer:
+            return error
+        return SchemaTooNew(
+            f"A newer Headrace applied {', '.join(newer)} to this database, which this one does not know in this form: "
+            f"{error}.",
+            remedy="Upgrade this Headrace, or give it a database of its own.",
+        )
+
     async def retrying(self, work: Callable[[], Awaitable[T]], *, attempts: int = 8) -> T:
         """Do idempotent work, again after what DATABASE_AWAY lists: a deadlock, a lost connection."""
         for attempt in range(1, attempts + 1):
@@ -264,6 +283,8 @@ async def _made_ready(dsn: str, *, migrate: bool) -> str:
             )
         if migrate:
             await migrations.migrate(connection)
+        else:
+            await migrations.newer_migrations(connection)
         return version
 
 

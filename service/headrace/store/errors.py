@@ -97,11 +97,20 @@ class MigrationFailed(StoreError):
     code = "migration-failed"
 
 
+class SchemaTooNew(StoreError):
+    """A newer Headrace migrated the database in a way that this one cannot work with."""
+
+    code = "schema-too-new"
+
+
 class InvalidQueries(StoreError):
     """A file of named queries has a duplicate name, a missing purpose, or text outside any query."""
 
     code = "invalid-queries"
 
+
+UNFIT_SCHEMA: tuple[type[BaseException], ...] = (asyncpg.SyntaxOrAccessError, asyncpg.FeatureNotSupportedError)
+"""What a statement of ours raises where tables are not as this version knows them: a column or a function is gone."""
 
 DATABASE_AWAY: tuple[type[BaseException], ...] = (
     OSError,

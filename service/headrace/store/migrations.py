@@ -25,6 +25,7 @@ from headrace.store.errors import (
     InvalidMigrations,
     MigrationChanged,
     MigrationFailed,
+    SchemaTooNew,
     StoreError,
 )
 from headrace.store.locking import PATIENCE_SECONDS, POLL_SECONDS, one_at_a_time
@@ -33,6 +34,7 @@ LOCK = 7_215_046_332
 """The advisory lock under which one process at a time migrates a database."""
 
 _NO_TRANSACTION = "-- no transaction"
+_NEEDS = re.compile(r"^-- needs: (\d{4})$", re.MULTILINE)
 _HALF_DONE = (
     "Those statements were kept, for it runs without a transaction: undo them by hand, and drop an index that a failed "
     "CREATE INDEX CONCURRENTLY left invalid; then mend the file and start again."
@@ -45,6 +47,13 @@ CREATE SCHEMA IF NOT EXISTS headrace;
 CREATE TABLE IF NOT EXISTS headrace.migration (
     number integer PRIMARY KEY, name text NOT NULL, sha256 text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now()
 );
+"""
+_HAS_NEEDS = """
+SELECT EXISTS (SELECT FROM pg_attribute WHERE attrelid = 'headrace.migration'::regclass AND attname = 'needs')
+"""
+_NEWER = """
+SELECT m.number, m.name, (to_jsonb(m) ->> 'needs')::integer AS needs FROM headrace.migration AS m
+WHERE m.number > $1 ORDER BY m.number
 """
 
 
@@ -63,6 +72,12 @@ class Migration:
     @property
     def transactional(self) -> bool:
         return not self.sql.startswith(_NO_TRANSACTION)
+
+    @property
+    def needs(self) -> int | None:
+        """The newest migration that a Headrace must know to work with what this one makes; None where any can."""
+        found = _NEEDS.search(self.sql)
+        return int(found[1]) if found else None
 
     @property
     def statements(self) -> list[str]:
@@ -108,7 +123,7 @@ async def migrate(
 
     Waits up to `patience` seconds for another process that migrates. `connection` must have no time limit for its
     statements. Raises DatabaseBusy and DatabaseUnavailable for what may pass by itself; MigrationChanged,
-    MigrationFailed and InvalidMigrations for what will not.
+    MigrationFailed, SchemaTooNew and InvalidMigrations for what will not.
     """
     wanted = read_migrations(folder or migrations_folder())
     with _failures_told("The look at its migrations", "See what the database's user may do there."):
@@ -117,6 +132,9 @@ async def migrate(
             connection, LOCK, "The database's tables are being changed", poll=poll, patience=patience
         ):
             await connection.execute(_TABLE)
+            if not await connection.fetchval(_HAS_NEEDS):
+                await connection.execute("ALTER TABLE headrace.migration ADD COLUMN needs integer")
+            await newer_migrations(connection, folder)
             missing = await _missing(connection, wanted)
             for migration in missing:
                 await _apply(connection, migration)
@@ -184,11 +202,31 @@ async def _apply_one_by_one(connection: Any, migration: Migration) -> None:
 
 async def _note(connection: Any, migration: Migration) -> None:
     await connection.execute(
-        "INSERT INTO headrace.migration (number, name, sha256) VALUES ($1, $2, $3)",
+        "INSERT INTO headrace.migration (number, name, sha256, needs) VALUES ($1, $2, $3, $4)",
         migration.number,
         migration.name,
         migration.sha256,
+        migration.needs,
     )
+
+
+async def newer_migrations(connection: Any, folder: Path | None = None) -> list[str]:
+    """The names of migrations that a newer Headrace applied, beyond the newest that this one knows.
+
+    Raises SchemaTooNew where one of them needs services that know more than this one.
+    """
+    if not await connection.fetchval("SELECT to_regclass('headrace.migration') IS NOT NULL"):
+        return []
+    newest = max((migration.number for migration in read_migrations(folder or migrations_folder())), default=0)
+    rows = await connection.fetch(_NEWER, newest)
+    for row in rows:
+        if row["needs"] is not None and row["needs"] > newest:
+            raise SchemaTooNew(
+                f"A newer Headrace applied {row['name']} to this database. It needs services that know migration "
+                f"{row['needs']:04}; the newest that this one knows is {newest:04}.",
+                remedy="Upgrade this Headrace, or give it a database of its own.",
+            )
+    return [row["name"] for row in rows]
 
 
 async def status(connection: Any, folder: Path | None = None) -> list[MigrationStatus]:
