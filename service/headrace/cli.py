@@ -259,12 +259,18 @@ def start(
     host: Annotated[str, typer.Option(metavar="ADDRESS", help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="The port to listen on; 0 for any.")] = 6789,
     drain: Annotated[float, typer.Option(min=0, metavar="SECONDS", help="What running blocks get at its end.")] = 30.0,
+    own_token: Annotated[
+        bool,
+        typer.Option("--own-token", help="Let others in by the token that it makes and prints at its first start."),
+    ] = False,
 ) -> None:
     """Serve projects: HTTP API, triggers and runs."""
+    from headrace.serving import ServiceSettings
     from headrace.terminal.starting import start_service
 
     screen = screen_of(projects[0] if projects else None)
-    finish(screen, start_service(screen, projects or [screen.project], host, port, drain))
+    settings = ServiceSettings(host=host, port=port, drain=drain, own_token=own_token)
+    finish(screen, start_service(screen, projects or [screen.project], settings))
 
 
 app.command()(backfill)

@@ -78,6 +78,8 @@ class ServiceSettings:
 
     host: str = "127.0.0.1"
     port: int = 6789
+    own_token: bool = False
+    """Whether the token that the service makes for itself is enough where others can reach it."""
     drain: float = 30.0
     """How long blocks that are under way may still take when the service is told to stop."""
     engine: EngineSettings = field(default_factory=EngineSettings)
@@ -165,7 +167,7 @@ class Service:
 
     def _says_who_calls(self, token: OwnToken | None) -> bool:
         """Whether it is known without the database that whoever reaches the service needs a token to use it."""
-        return is_loopback(self.settings.host) or token is None or not token.is_new
+        return is_loopback(self.settings.host) or self.settings.own_token or token is None or not token.is_new
 
     async def _listen(self, stack: AsyncExitStack, token: OwnToken | None) -> None:
         app = build_app(self.served, self._hosts())
@@ -318,7 +320,7 @@ async def _check_tokens(database: Database, host: str) -> None:
     if not await database.retrying(lambda: count_live_tokens(database)):
         raise NoAuthentication(
             f"On {host} others can reach this service, and there is no token yet that tells who may use it.",
-            remedy=f"Make one first (`headrace tokens create NAME`), or give one in {TOKEN_SETTING}.",
+            remedy=f"Make one (`headrace tokens create NAME`), give one in {TOKEN_SETTING}, or start with --own-token.",
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import logging
 import os
 import textwrap
 from pathlib import Path
@@ -14,6 +15,7 @@ import headrace
 import pandas as pd
 import pytest
 from headrace.blocks import calling
+from headrace.blocks.pipeline_run import with_run
 from headrace.domain.errors import HeadraceError
 
 PATH = "/project/transformers/clean_rows.py"
@@ -342,12 +344,33 @@ def test_conditions_and_callbacks_know_the_run() -> None:
     assert told == [(7, "up"), (7, "up")]
 
 
+def test_the_runs_variables_are_those_of_the_run_alone() -> None:
+    kwargs = calling.block_kwargs({"n": 3}, configuration={}, pipeline="p", block="b", project="/p", attempt=1)
+    assert with_run(kwargs, "b")["pipeline_run"].variables == {"n": 3, "env": "prod", "event": {}}
+
+
 def test_a_callback_that_raises_does_not_stop_the_next() -> None:
     text = "@callback\ndef a():\n    raise OSError\n@callback\ndef b(**kwargs):\n    kwargs['told'].append(1)\n"
     told: list[int] = []
     with pytest.raises(OSError):
         calling.call_callbacks(collected(text, "callback"), "success", {"up": []}, {"told": told}, None)
     assert told == [1]
+
+
+def test_the_logger_takes_any_keywords_as_mages_does(caplog: pytest.LogCaptureFixture) -> None:
+    logger = calling.block_kwargs({}, configuration={}, pipeline="p", block="b", project="/p", attempt=1)["logger"]
+    assert isinstance(logger, logging.Logger)
+    with caplog.at_level(logging.INFO, "headrace.block"):
+        logger.info("loaded", rows=3, share="100%", extra={"of": "python"})
+        logger.warning("%s of %d", "a", 2, tags={"x": "50%"})
+        logger.info("100% plain")
+        try:
+            raise KeyError("k")
+        except KeyError:
+            logger.exception("failed", key=1)
+    assert caplog.messages == ["loaded rows=3 share='100%'", "a of 2 tags={'x': '50%'}", "100% plain", "failed key=1"]
+    assert caplog.records[0].__dict__["of"] == "python"
+    assert caplog.records[3].exc_info
 
 
 def test_kwargs_have_the_runs_facts(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import http.server
+import socket
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -96,6 +98,27 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
         files.export(pd.DataFrame({"a": pd.Series([1, "x"], dtype=object)}), tmp_path / "t.parquet")
     pd.testing.assert_frame_equal(files.load(tmp_path / "t.parquet"), FRAME)
     assert [path.name for path in tmp_path.iterdir()] == ["t.parquet"]
+
+
+def test_of_folders_only_the_files_of_the_format_that_is_told_are_read(project: Path) -> None:
+    (project / "mixed").mkdir()
+    (project / "mixed" / "a.csv").write_text("n\n1\n")
+    (project / "mixed" / "b.jsonl").write_text('{"n": 2}\n')
+    (project / "mixed" / "c").write_text("n\n3\n")
+    assert FileIO(verbose=False).load(file_directories=["mixed"], format="csv")["n"].tolist() == [1, 3]
+
+
+def test_an_address_that_refuses_is_named() -> None:
+    with closed_port() as port, pytest.raises(ConnectorFault, match=f"http://127.0.0.1:{port}/a.csv cannot be read"):
+        FileIO(verbose=False).load(f"http://127.0.0.1:{port}/a.csv")
+
+
+@contextmanager
+def closed_port() -> Iterator[int]:
+    """A port that is taken, and where nobody answers."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield int(taken.getsockname()[1])
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from typing import Any
 
@@ -35,6 +36,18 @@ def test_what_a_library_raised_within_ours_is_left_out() -> None:
     assert "JSONDecodeError" not in told
     assert told.count("Traceback") == 1
     assert "it did not work" in told
+
+
+class Cached:
+    @functools.cached_property
+    def value(self) -> None:
+        raise HeadraceError("no template")
+
+
+def test_a_cached_property_of_ours_shows_no_frame() -> None:
+    error = raised("read()", read=lambda: Cached().value)
+    assert [frame[0] for frame in user_frames(error, __file__)] == [BLOCK]
+    assert "functools" not in format_without_ours(error, __file__)
 
 
 def test_what_the_users_own_code_raised_stays() -> None:

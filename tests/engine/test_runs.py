@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from headrace.engine.creating import NoStoredOutput, StillRunning, UnusableVariable
-from headrace.engine.reading import UnknownBlock, UnknownRun
+from headrace.engine.reading import UnknownBlock, UnknownOutput, UnknownRun
 from headrace.engine.views import RunView
 from headrace.service import Headrace, open_headrace
 from headrace.store.errors import OutputsRemoved
@@ -165,6 +165,14 @@ async def test_a_worker_that_dies_costs_one_attempt(root, database_url):
     assert "139" in rows[0]["error"]["message"]
 
 
+async def test_a_block_that_returned_nothing_says_so_where_its_output_is_asked_for(root, database_url):
+    write_pipeline(root, "silent", {"a": ()}, {"a": "@custom\ndef body():\n    pass\n"})
+    async with opened(root, database_url) as headrace:
+        view = await run(headrace, "silent")
+        with pytest.raises(UnknownOutput, match="has no output: its function returned nothing"):
+            await headrace.output_parts(view.id, "a")
+
+
 async def test_a_condition_that_does_not_hold_leaves_out_the_block_and_what_follows(root, database_url):
     folder = write_pipeline(
         root,
@@ -182,6 +190,9 @@ async def test_a_condition_that_does_not_hold_leaves_out_the_block_and_what_foll
         view = await run(headrace, "conditional")
     assert view.status == "completed"
     assert statuses(view) == {"a": "completed", "b": "condition_failed", "c": "condition_failed", "d": "completed"}
+    told = {block.uuid: (block.reason, block.error) for block in view.blocks}
+    assert told["b"] == ("the condition only_big does not hold: big gave a false value", None)
+    assert told["c"] == ("left out, as b was", None)
 
 
 async def test_callbacks_are_called_before_the_run_ends(root, database_url, tmp_path):

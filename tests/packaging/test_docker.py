@@ -132,6 +132,41 @@ def test_the_image_does_not_serve_the_network_without_a_token(tmp_path: Path):
     assert "HEADRACE_API_TOKEN" in told.stderr
 
 
+def test_what_compose_starts_makes_a_token_prints_it_once_and_keeps_it(tmp_path: Path):
+    """The commands of the course, `dev.env` unchanged: rename it to .env, build, up."""
+    copy_into(tmp_path, stages()[-1])
+    services = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]
+    given, _ = read_dotenv((ROOT / "dev.env").read_text())
+    assert given["HEADRACE_API_TOKEN"] == ""
+    assert "HEADRACE_API_TOKEN" not in services["headrace"]["environment"]
+    assert "headrace:/var/lib/headrace" in services["headrace"]["volumes"]
+    start = services["headrace"]["command"]
+    assert start[:-1] == words({found.name: found.text for found in stages()[-1]}["CMD"])
+    command = [str(Path(sysconfig.get_path("scripts")) / "headrace"), *start[1:], "--port", "0"]
+    command[command.index("/project")] = str(tmp_path / "project")
+    with server_home() as home:
+        environ = {**server_environ(home), "HEADRACE_API_TOKEN": ""}
+        first, second = (told_about_its_token(command, environ) for _ in range(2))
+    assert re.search(r"token: \S{32,} \(kept in", first)
+    assert re.fullmatch(r"token: in \S+", second)
+
+
+def told_about_its_token(command: list[str], environ: dict[str, str]) -> str:
+    """What a service says of its token before it is ready."""
+    piped = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    with subprocess.Popen(command, env=environ, text=True, **piped) as service:
+        assert service.stdout is not None
+        said = []
+        for line in service.stdout:
+            said.append(line)
+            if "serving: ready" in line:
+                break
+        service.terminate()
+        service.communicate(timeout=40)
+    assert service.returncode == 0, said
+    return next(line[line.index("token: ") :].strip() for line in said if "token: " in line)
+
+
 def free_port() -> int:
     """A port that nobody listens on now."""
     with socket.socket() as chosen:

@@ -261,6 +261,16 @@ async def test_what_is_no_address_is_told_at_once(tmp_path: Path, address: str):
             pass
 
 
+@pytest.mark.parametrize("address", ["postgresql://", "postgres:///", "postgresql:///?"])
+async def test_an_address_that_names_nothing_reaches_no_server_that_happens_to_be_there(
+    tmp_path: Path, address: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("PGHOST", str(tmp_path))  # where it would look, nobody listens
+    with pytest.raises(InvalidAddress, match="names neither a server nor a database"):
+        async with open_database(tmp_path, {"HEADRACE_DATABASE_URL": address}):
+            pass
+
+
 @pytest.fixture
 async def embedded(database: Database, postgres: Server) -> Database:
     """The same database as one of the embedded server."""

@@ -18,6 +18,7 @@ from types import CodeType, ModuleType
 from typing import Any
 
 from headrace.blocks import templating
+from headrace.blocks.block_logger import block_logger
 from headrace.blocks.coroutines import result_of
 from headrace.blocks.decorators import ACTIVE, INJECTED, Registry
 from headrace.blocks.parameters import parameters_of
@@ -379,7 +380,7 @@ def block_kwargs(
         "pipeline_uuid": pipeline,
         "block_uuid": block,
         "repo_path": project,
-        "logger": logging.getLogger(f"headrace.block.{block}"),
+        "logger": block_logger(block),
         "retry": {"attempts": attempt},
     }
 

@@ -7,10 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+_OF_THE_BLOCK = frozenset({"configuration", "context", "logger", "retry", "block_uuid", "pipeline_uuid", "repo_path"})
+
 
 @dataclass(frozen=True, slots=True)
 class PipelineRun:
-    """The facts of a run. `variables` are the keyword arguments that its blocks get."""
+    """The facts of a run. `variables` are those of the run, without what a block gets beside them."""
 
     id: int | None
     pipeline_uuid: str | None
@@ -26,6 +28,6 @@ def with_run(kwargs: Mapping[str, Any], parent: str | None) -> dict[str, Any]:
         kwargs.get("pipeline_uuid"),
         kwargs.get("execution_date"),
         kwargs.get("execution_partition"),
-        kwargs,
+        {name: value for name, value in kwargs.items() if name not in _OF_THE_BLOCK},
     )
     return {**kwargs, "pipeline_run": run, "parent_block_uuid": parent}

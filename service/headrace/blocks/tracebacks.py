@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import functools
 import os
 import sysconfig
 import traceback
@@ -12,7 +13,10 @@ from collections.abc import Iterable
 from headrace.domain.errors import HeadraceError
 
 OURS = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "")
-_WAITING = tuple(os.path.join(os.path.dirname(str(module.__file__)), "") for module in (asyncio, concurrent.futures))
+_WAITING = (
+    *(os.path.join(os.path.dirname(str(module.__file__)), "") for module in (asyncio, concurrent.futures)),
+    str(functools.__file__),
+)
 _LIBRARIES = tuple({os.path.join(sysconfig.get_path(name), "") for name in ("stdlib", "purelib", "platlib")})
 
 
@@ -71,7 +75,7 @@ def _without_ours(stack: Iterable[traceback.FrameSummary], own_root: str) -> lis
     driving = True
     for frame in stack:
         ours = frame.filename.startswith(own_root)
-        # Frames of waiting right after ours: they drive an `async def` block, or a connector's own loop.
+        # Frames right after ours: they drive an `async def` block, a connector's own loop, or a cached property.
         driving = ours or (driving and frame.filename.startswith(_WAITING))
         if not driving:
             kept.append(frame)

@@ -234,7 +234,8 @@ class AttemptRunner:
 
     def _without_outputs(self, attempt: Attempt, result: Result) -> Ending:
         if result.outcome in OUTCOMES:
-            return _ending(attempt, OUTCOMES[result.outcome], wait=result.wait or 0.0)
+            error = None if result.failure is None else error_value(result.failure)
+            return _ending(attempt, OUTCOMES[result.outcome], wait=result.wait or 0.0, error=error)
         failure = result.failure
         refused = failure is not None and failure.kind in NO_USE_IN_TRYING_AGAIN
         outcome = BlockOutcome.REFUSED if refused else BlockOutcome.FAILED

@@ -15,7 +15,8 @@ from headrace.store.runs import BlockMove
 def block_move(
     pipeline: Pipeline, uuid: str, state: BlockState, error: Mapping[str, Any] | None, worker_pid: int | None
 ) -> BlockMove:
-    """The record of a block's new state, with the reason of its wait."""
+    """The record of a block's new state, with the reason of its wait, or of its being left out."""
+    left_out = (error or {}).get("message") if state.status is BlockStatus.CONDITION_FAILED else None
     return BlockMove(
         uuid,
         state.status,
@@ -24,8 +25,8 @@ def block_move(
         state.waiting,
         state.callbacks_due,
         at(state.due),
-        wait_reason(pipeline, uuid, state),
-        error,
+        left_out or wait_reason(pipeline, uuid, state),
+        None if left_out else error,
         worker_pid,
     )
 

@@ -125,6 +125,9 @@ def _block_wait(row: Mapping[str, Any], upstream: tuple[str, ...], blocks: Mappi
         return f"kept from run {row['kept_from']}"
     if row["status"] not in _BLOCK_STATUSES:
         return UNKNOWN_STATE
+    if row["status"] == BlockStatus.CONDITION_FAILED:
+        left_out = [above for above in upstream if blocks[above]["status"] == BlockStatus.CONDITION_FAILED]
+        return f"left out, as {', '.join(left_out)} was" if left_out else None
     if row["status"] != BlockStatus.INITIAL:
         return None
     waits = [above for above in upstream if blocks[above]["status"] != BlockStatus.COMPLETED]
@@ -214,6 +217,11 @@ async def _unknown_output(database: Database, run: int, block: str, index: int) 
     rows = {row["block"]: row for row in await database.fetch(QUERIES["block_runs"], run)}
     if block not in rows or not rows[block]["outputs"]:
         status = rows[block]["status"] if block in rows else "not part of the run"
+        if status == BlockStatus.COMPLETED:
+            return UnknownOutput(
+                f"Block {block} of run {run} has no output: its function returned nothing.",
+                remedy="Return a value from it to have one.",
+            )
         return UnknownOutput(
             f"Block {block} of run {run} has no output: it is {status}.", remedy=f"See why: `headrace show {run}`."
         )

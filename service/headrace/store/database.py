@@ -251,12 +251,23 @@ async def open_database(
         if not dsn:
             attachment = await stack.enter_async_context(held_server(project, given))
             dsn = attachment.dsn()
+        elif _names_nothing(dsn):
+            raise InvalidAddress(
+                f"{URL_SETTING} is {dsn}, which names neither a server nor a database.",
+                remedy="Write it as postgresql://USER:PASSWORD@HOST:PORT/DATABASE.",
+            )
         version = await _made_ready(dsn, migrate=migrate)
         pool = await _pool(dsn, pool_size)
         stack.push_async_callback(_close, pool)
         folder = attachment.place.folder / "data" if attachment else None
         kind = "embedded" if attachment else "external"
         yield Database(DatabaseAddress(dsn, kind, folder, version), pool, attachment)
+
+
+def _names_nothing(dsn: str) -> bool:
+    """Whether an address leaves all to what happens to listen on this machine: no database of ours to migrate."""
+    rest = dsn.partition("://")[2]
+    return dsn.startswith(("postgresql://", "postgres://")) and not rest.strip("/?")
 
 
 def has_database(project: Path, environ: Mapping[str, str]) -> bool:

@@ -32,10 +32,9 @@ def log_lines() -> None:
     logging.getLogger("headrace").setLevel(logging.INFO)
 
 
-async def start_service(screen: Screen, projects: Sequence[Path], host: str, port: int, drain: float) -> int:
+async def start_service(screen: Screen, projects: Sequence[Path], settings: ServiceSettings) -> int:
     """Serve these projects until told to stop; the exit code. Raises what keeps the service from starting."""
     log_lines()
     roots = dict.fromkeys(path.resolve() for path in projects)
     followed = [FollowedProject(root, os.environ) for root in roots]
-    settings = ServiceSettings(host=host, port=port, drain=drain)
     return await Service(followed, os.environ, settings, screen.out.say).run()

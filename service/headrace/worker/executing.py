@@ -84,8 +84,10 @@ class Execution:
 def _run(work: Work) -> Result:
     call, kwargs = work.call, work.kwargs
     inputs = _inputs(call)
-    if not all(_holds(code, inputs, kwargs) for code in call.conditions):
-        return Result(call.id, Outcome.CONDITION_FALSE)
+    for code in call.conditions:
+        if not (verdict := _verdict(code, inputs, kwargs)):
+            told = f"the condition {code.uuid} does not hold: {verdict.reason}"
+            return Result(call.id, Outcome.CONDITION_FALSE, failure=failures.condition_false(told))
     if call.language == "sql":
         from headrace.blocks.sql import run_sql_block
 
@@ -98,13 +100,13 @@ def _run(work: Work) -> Result:
     return _tested(functions, returned, kwargs, _store(call, returned))
 
 
-def _holds(code: CodeRef, inputs: Inputs, kwargs: Mapping[str, Any]) -> bool:
+def _verdict(code: CodeRef, inputs: Inputs, kwargs: Mapping[str, Any]) -> calling.Verdict:
     try:
         functions = calling.collect(code.text, code.path, "conditional", inputs)
-        return bool(calling.conditions_hold(functions, inputs, kwargs))
-    except Exception:  # a boundary, as in Mage: a condition that raises is a condition that is false
+        return calling.conditions_hold(functions, inputs, kwargs)
+    except Exception as error:  # a boundary, as in Mage: a condition that raises is a condition that is false
         _log.exception("the condition %s raised: it counts as false", code.uuid)
-        return False
+        return calling.Verdict(False, f"it raised {type(error).__name__}: {error}")
 
 
 def _look(call: Call, functions: Any, inputs: Inputs, kwargs: Mapping[str, Any]) -> Result:

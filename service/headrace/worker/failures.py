@@ -10,6 +10,7 @@ from headrace.worker.protocol import Call, Failure, Frame, Outcome, Result
 _TEXT = 100_000
 _FRAMES = 200
 LINE_CHARACTERS = 500
+MOST_REASON = 1000
 KINDS = {
     "unstorable-output": "output",
     "unwritable-output": "output",
@@ -26,6 +27,11 @@ def failed(call: Call, error: BaseException) -> Result:
     report = error.report if isinstance(error, calling.BlockTestsFailed) else calling.TestsReport(0)
     failure = failure_of(error, call)
     return Result(call.id, Outcome.FAILED, failure=failure, tests_passed=report.passed, tests_failed=report.failed)
+
+
+def condition_false(told: str) -> Failure:
+    """Why a block was left out."""
+    return Failure("condition", "", safe_text(told)[:MOST_REASON])
 
 
 def failure_of(error: BaseException, call: Call) -> Failure:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from http.client import HTTPException
 from pathlib import Path, PurePath
 from typing import Any
+from urllib.error import URLError
 from urllib.parse import urlsplit
 
 import pandas as pd
@@ -56,7 +58,7 @@ class FileIO:
 
         Raises ConnectorFault for a file that is not there, a format that is not known, or one that needs a package.
         """
-        paths = [_path(filepath)] if filepath is not None else _files(file_directories or ())
+        paths = [_path(filepath)] if filepath is not None else _files(file_directories or (), format)
         with self._told.step(f"Loading data frame from '{', '.join(map(str, paths))}'"):
             frames = [_read(path, _format(path, format), options) for path in paths]
         frame = frames[0] if len(frames) == 1 else pd.concat(frames, ignore_index=True)
@@ -92,9 +94,13 @@ def _path(given: Place) -> Place:
     return given if is_address else Path(get_repo_path()) / given
 
 
-def _files(folders: Sequence[Place]) -> list[Place]:
+def _files(folders: Sequence[Place], format: FileFormat | str | None) -> list[Place]:
+    """The files of folders; where a format is told, without those whose ending tells another one."""
     found = [path for folder in folders for path in sorted(Path(_path(folder)).iterdir())]
-    files: list[Place] = [path for path in found if path.is_file() and not path.name.startswith(".")]
+    shown = [path for path in found if path.is_file() and not path.name.startswith(".")]
+    files: list[Place] = [
+        path for path in shown if format is None or _ENDINGS.get(_ending(path)) in (None, _format(path, format))
+    ]
     if not files:
         raise ConnectorFault("There is no file to load.", remedy="Give a filepath, or folders that have files.")
     return files
@@ -136,6 +142,8 @@ def _read(path: Place, kind: FileFormat, options: Mapping[str, Any]) -> pd.DataF
         raise _lacking(kind, error) from error
     except FileNotFoundError:
         raise ConnectorFault(f"There is no file {path}.") from None
+    except (URLError, HTTPException) as error:
+        raise ConnectorFault(f"{path} cannot be read: {error}.", remedy="Check the address.") from error
     return frame
 
 
