@@ -200,6 +200,12 @@ def test_bytes_over_the_limit_go_to_a_file_and_none_is_left_partial(tmp_path: Pa
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
 
 
+@pytest.mark.parametrize(("value", "rows"), [(obj(1, "x"), 2), (obj(1, "x")["a"], 2), ({1, 2}, None)])
+def test_a_pickled_frame_tells_its_rows(value: Any, rows: int | None, tmp_path: Path) -> None:
+    output = encode_output(value, str(tmp_path), "out", 65536)
+    assert (output.codec, output.rows) == (Codec.PICKLE, rows)
+
+
 def test_a_preview_is_strict_json_without_nul_and_within_its_size() -> None:
     texts = pd.Series(["a\x00b", "\ud83d" * 400] * 5000, dtype=object)
     frame = pd.DataFrame({"f": [math.nan, math.inf] * 5000, "s": texts, "i": [2**60, 1] * 5000})

@@ -211,7 +211,9 @@ def _write_pickle(value: Any, path: str, limit: int, index: int) -> _Written:
             remedy="Return a DataFrame, a Series, or numbers, strings, lists and dicts; for an open connection, file "
             "or generator return the data it gives, not the thing itself.",
         ) from reason
-    return spill.finish(Codec.PICKLE)
+    written = spill.finish(Codec.PICKLE)
+    written.rows = len(value.index) if isinstance(value, (pd.DataFrame, pd.Series)) else None
+    return written
 
 
 def _refuse_open_file(value: Any) -> None:
