@@ -1,4 +1,5 @@
-"""A stand-in for the server's socket, between Headrace and Postgres: it cuts, falls silent, and loses answers."""
+"""A stand-in for the server's socket, between Headrace and Postgres: it cuts, falls silent, loses answers, and leads
+elsewhere."""
 
 from __future__ import annotations
 
@@ -33,11 +34,18 @@ class Proxy:
     """The proxy's controls; `url` is the database's address through it."""
 
     url: str
+    target: str
+    """The socket that it leads to."""
     passages: list[Passage] = field(default_factory=list)
     answers_lost: int = 0
     _to_lose: tuple[bytes, bytes] = (b"", b"")
     _times: int = 0
     _silenced: Callable[[Passage], bool] = lambda passage: False
+
+    def lead_to(self, database_url: str) -> None:
+        """Lead to another server from now on."""
+        self.target = _socket_of(database_url)
+        self.cut()
 
     def silence(self, *, who_said: bytes = b"") -> None:
         """Pass on nothing more for connections whose client has said this, old and new ones; they stay open."""
@@ -84,12 +92,11 @@ class Proxy:
 async def proxy(database_url: str) -> AsyncIterator[Proxy]:
     """A proxy before the server of an address that names a socket's folder."""
     parts = urlsplit(database_url)
-    host, port = parse_qs(parts.query)["host"][0], parse_qs(parts.query)["port"][0]
-    folder = Path(tempfile.mkdtemp(prefix="headrace-proxy-", dir="/tmp"))
-    made = Proxy(parts._replace(query=f"host={folder}&port={port}").geturl())
+    folder, port = Path(tempfile.mkdtemp(prefix="headrace-proxy-", dir="/tmp")), parse_qs(parts.query)["port"][0]
+    made = Proxy(parts._replace(query=f"host={folder}&port={port}").geturl(), _socket_of(database_url))
 
     async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await _pass_on(made, f"{host}/.s.PGSQL.{port}", reader, writer)
+        await _pass_on(made, reader, writer)
 
     server = await asyncio.start_unix_server(pass_on, folder / f".s.PGSQL.{port}")
     try:
@@ -100,9 +107,14 @@ async def proxy(database_url: str) -> AsyncIterator[Proxy]:
         shutil.rmtree(folder)
 
 
-async def _pass_on(made: Proxy, path: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+def _socket_of(database_url: str) -> str:
+    asked = parse_qs(urlsplit(database_url).query)
+    return f"{asked['host'][0]}/.s.PGSQL.{asked['port'][0]}"
+
+
+async def _pass_on(made: Proxy, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     try:
-        answers, server = await asyncio.open_unix_connection(path)
+        answers, server = await asyncio.open_unix_connection(made.target)
     except OSError:
         writer.transport.abort()
         return

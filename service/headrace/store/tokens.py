@@ -60,6 +60,7 @@ async def create_token(
 async def keep_token(database: Database, name: str, sha256: bytes, scopes: Collection[Scope]) -> bool:
     """Make sure that a token is recorded, in place of another one of its name; False if it was revoked."""
     async with database.transaction() as connection:
+        await connection.execute(QUERIES["lock_token_name"], name)  # a namesake may be recorded just now
         await connection.execute(QUERIES["revoke_namesake"], name, sha256)
         row = await connection.fetchrow(QUERIES["keep_token"], name, sha256, sorted(scopes))
     return row["revoked_at"] is None

@@ -10,9 +10,15 @@ INSERT INTO headrace.token (name, sha256, scopes) VALUES ($1, $2, $3)
 ON CONFLICT (sha256) DO UPDATE SET sha256 = excluded.sha256
 RETURNING id, revoked_at;
 
+-- name: lock_token_name
+-- Let nobody else record a token of a name until the transaction ends.
+SELECT pg_advisory_xact_lock(hashtextextended('headrace token ' || $1::text, 0));
+
 -- name: revoke_namesake
--- End the live token of a name unless it has this digest.
-UPDATE headrace.token SET revoked_at = now() WHERE name = $1 AND sha256 <> $2 AND revoked_at IS NULL;
+-- End the live token of a name unless it has this digest, or the token with this digest was revoked itself.
+UPDATE headrace.token SET revoked_at = now()
+WHERE name = $1 AND sha256 <> $2 AND revoked_at IS NULL
+  AND NOT EXISTS (SELECT FROM headrace.token AS t WHERE t.sha256 = $2 AND t.revoked_at IS NOT NULL);
 
 -- name: use_token
 -- The live token with a digest. Its last use is noted, at most once a minute.
