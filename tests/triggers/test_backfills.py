@@ -15,8 +15,9 @@ from headrace.domain.intervals import read_every
 from headrace.store.backfills import backfill_intervals
 from headrace.store.database import Database
 from headrace.triggers.backfilling import BackfillCannot, Backfilling, BackfillRequest, UnknownBackfill
-from headrace.triggers.backfills import Backfills
+from headrace.triggers.backfills import PUT_OFF_SECONDS, Backfills
 
+from tests.support.projects import write_pipeline
 from tests.support.triggers import TriggerStack, make_stack, trigger_stack, webhook, write_triggers
 
 DAY = timedelta(days=1)
@@ -246,16 +247,92 @@ async def test_a_retry_runs_only_what_did_not_complete(stack: TriggerStack) -> N
         await backfilling.retry(backfill)
 
 
-async def test_a_pipeline_that_cannot_be_read_fails_the_backfill_with_its_reason(
+async def test_a_backfill_waits_while_its_pipeline_cannot_be_read_and_then_goes_on(
     stack: TriggerStack, root: Path
 ) -> None:
     backfilling = Backfilling(stack.database)
     backfill = await backfilling.create(request(stack, 2))
-    (root / "pipelines/orders/load.py").unlink()
+    block = root / "pipelines/orders/load.py"
+    whole = block.read_text()
+    block.unlink()
+    assert await service(stack).look() == PUT_OFF_SECONDS
+    shown = await backfilling.show(backfill)
+    assert (shown.status, shown.waiting) == ("running", 2)
+    assert "load" in (shown.reason or "")
+    block.write_text(whole)
+    assert 0 < await service(stack).look() <= PUT_OFF_SECONDS
+    await stack.database.execute("UPDATE headrace.backfill SET next_at = now()")
     await service(stack).look()
     shown = await backfilling.show(backfill)
-    assert shown.status == "failed"
-    assert "load" in (shown.reason or "")
+    assert (shown.status, shown.reason, shown.running) == ("running", None, 2)
+
+
+async def test_what_fails_for_one_interval_makes_no_run_that_the_backfill_does_not_know_of(
+    stack: TriggerStack, root: Path
+) -> None:
+    options = {
+        "concurrency_config": {"concurrency_key": "{{ 1 // (interval_start_datetime['$datetime'][9] | int - 2) }}"}
+    }
+    write_pipeline(root, "orders", {"load": []}, options=options)
+    backfilling = Backfilling(stack.database)
+    backfill = await backfilling.create(request(stack, 2))
+    await service(stack).look()
+    shown = await backfilling.show(backfill)
+    assert (shown.status, shown.waiting) == ("running", 2)
+    assert "zero" in (shown.reason or "")
+    assert await stack.database.fetchval("SELECT count(*) FROM headrace.run") == 0
+
+
+async def test_backfills_and_services_at_once_make_one_run_an_interval(
+    stack: TriggerStack, database: Database, root: Path
+) -> None:
+    backfilling = Backfilling(database)
+    backfills = [await backfilling.create(request(stack, 8, reprocess=policy)) for policy in ("missing", "failed")]
+    services = [service(stack), *[service(await make_stack(database, root)) for _ in range(2)]]
+    await asyncio.gather(*(one.look() for one in services))
+    await asyncio.gather(*(one.look() for one in services))
+    assert await days_of(database) == list(range(1, 9))
+    rows = [row for each in backfills for row in await backfill_intervals(database, each, limit=20)]
+    assert sorted(row.status for row in rows) == ["left_out"] * 8 + ["made"] * 8
+    assert {row.reason for row in rows if row.status == "left_out"} == {
+        f"run {row.run_id}, made meanwhile, is initial" for row in rows if row.status == "made"
+    }
+
+
+async def test_an_interval_that_another_backfill_completed_meanwhile_is_not_run_again(stack: TriggerStack) -> None:
+    backfilling = Backfilling(stack.database)
+    first = await backfilling.create(request(stack, 3, concurrency=1))
+    await service(stack).look()
+    await backfilling.pause(first)
+    second = await backfilling.create(request(stack, 3))
+    await service(stack).look()
+    assert await days_of(stack.database) == [1, 2, 3]
+    await end(stack.database, stack.made)
+    await backfilling.resume(first)
+    await service(stack).look()
+    await service(stack).look()
+    assert await days_of(stack.database) == []
+    shown = await backfilling.show(first)
+    assert (shown.status, shown.completed, shown.left_out) == ("completed", 1, 2)
+    rows = await backfill_intervals(stack.database, first, limit=10)
+    assert [row.reason for row in rows[1:]] == [f"run {run}, made meanwhile, is completed" for run in stack.made[1:]]
+    assert (await backfilling.show(second)).left_out == 1
+
+
+async def test_a_retry_leaves_out_what_is_good_by_now_and_runs_its_own_failures_whatever_the_policy(
+    stack: TriggerStack,
+) -> None:
+    backfilling = Backfilling(stack.database)
+    backfill = await backfilling.create(request(stack, 2, reprocess=Reprocess.MISSING))
+    await service(stack).look()
+    await end(stack.database, stack.made, "failed")
+    await service(stack).look()
+    await backfilling.create(request(stack, 1, reprocess=Reprocess.FAILED))
+    await service(stack).look()
+    await end(stack.database, stack.made[2:])
+    assert await backfilling.retry(backfill) == 2
+    await service(stack).look()
+    assert await days_of(stack.database) == [2]
 
 
 async def test_a_backfill_that_is_not_there_is_told(stack: TriggerStack) -> None:

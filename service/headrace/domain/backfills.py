@@ -54,7 +54,7 @@ class IntervalStatus(StrEnum):
     MADE = "made"
     """Its run was made: the run tells the rest."""
     LEFT_OUT = "left_out"
-    """The policy leaves it out."""
+    """The policy leaves it out: from the beginning, or because of a run that others made meanwhile."""
     CANCELLED = "cancelled"
     """The backfill was cancelled before its run was made."""
 
@@ -84,6 +84,27 @@ class Standing:
 
     status: RunStatus | str
     backfill: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class IntervalRun:
+    """A run for an interval, and what it has come to."""
+
+    id: int
+    status: RunStatus
+
+
+def left_out_now(newest: IntervalRun | None, reprocess: Reprocess, *, retried: bool) -> str | None:
+    """Why an interval that waited is not run after all, its newest run being this one; None for one that is.
+
+    `retried` is one whose own run did not complete: it is to run again, whatever else has failed since.
+    """
+    if newest is None or reprocess is Reprocess.ALL:
+        return None
+    failed = newest.status in (RunStatus.FAILED, RunStatus.CANCELLED)
+    if failed and (retried or reprocess is Reprocess.FAILED):
+        return None
+    return f"run {newest.id}, made meanwhile, is {newest.status}"
 
 
 @dataclass(frozen=True, slots=True)

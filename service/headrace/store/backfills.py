@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from headrace.domain.backfills import IntervalStatus, PlannedInterval, Standing
+from headrace.domain.backfills import IntervalRun, IntervalStatus, PlannedInterval, Reprocess, Standing
 from headrace.domain.newer import known_or_as_it_is
 from headrace.domain.statuses import RunStatus
 from headrace.store.database import Database
@@ -48,6 +48,7 @@ class LockedBackfill:
     project_id: int
     pipeline: str
     name: str
+    reprocess: Reprocess
     variables: Mapping[str, Any]
     concurrency: int
     pace: float
@@ -194,7 +195,7 @@ async def live_backfills(database: Database, projects: Sequence[int]) -> list[in
 async def lock_backfill(connection: Any, backfill: int) -> LockedBackfill | None:
     """Take a running backfill for the caller's transaction; None while another service has it, or it runs no more."""
     row = await connection.fetchrow(QUERIES["lock_backfill"], backfill, timeout=STATEMENT_SECONDS)
-    return None if row is None else LockedBackfill(**row)
+    return None if row is None else LockedBackfill(**{**row, "reprocess": Reprocess(row["reprocess"])})
 
 
 async def active_intervals(connection: Any, backfill: int) -> int:
@@ -214,15 +215,36 @@ async def note_made_intervals(connection: Any, backfill: int, made: Mapping[int,
     await connection.execute(QUERIES["note_made_intervals"], backfill, positions, runs, timeout=STATEMENT_SECONDS)
 
 
+async def newest_runs_for(
+    connection: Any, project: int, pipeline: str, moments: Sequence[datetime]
+) -> dict[datetime, IntervalRun]:
+    """For each of some moments that runs of a pipeline are for: the newest of them."""
+    rows = await connection.fetch(
+        QUERIES["newest_runs_for"], project, pipeline, list(moments), timeout=STATEMENT_SECONDS
+    )
+    return {row["execution_date"]: IntervalRun(row["id"], RunStatus(row["status"])) for row in rows}
+
+
 async def end_backfill_if_done(connection: Any, backfill: int) -> str | None:
     """End a backfill none of whose intervals waits or runs; its last status, None where it goes on."""
     found = await connection.fetchval(QUERIES["end_backfill_if_done"], backfill, timeout=STATEMENT_SECONDS)
     return None if found is None else str(found)
 
 
-async def fail_backfill(connection: Any, backfill: int, reason: str) -> None:
-    """End a backfill that can make no more runs."""
-    await connection.execute(QUERIES["fail_backfill"], backfill, reason, timeout=STATEMENT_SECONDS)
+async def leave_out_intervals(connection: Any, backfill: int, reasons: Mapping[int, str]) -> None:
+    """Record that intervals that waited, position to why, are not run."""
+    positions, told = list(reasons), list(reasons.values())
+    await connection.execute(QUERIES["leave_out_intervals"], backfill, positions, told, timeout=STATEMENT_SECONDS)
+
+
+async def put_off_backfill(connection: Any, backfill: int, reason: str, seconds: float) -> None:
+    """Let a backfill that can make no run now try again later, the reason told."""
+    await connection.execute(QUERIES["put_off_backfill"], backfill, reason, seconds, timeout=STATEMENT_SECONDS)
+
+
+async def lock_intervals(connection: Any, project: int, pipeline: str) -> None:
+    """Keep other backfills from making runs of a pipeline until the caller's transaction ends."""
+    await connection.execute(QUERIES["lock_intervals"], project, pipeline, timeout=STATEMENT_SECONDS)
 
 
 async def pause_backfill(database: Database, backfill: int) -> bool:

@@ -10,7 +10,10 @@ from time import perf_counter
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import asyncpg
+
 from headrace.blocks.templating import TemplateError
+from headrace.domain.backfills import IntervalRun, left_out_now
 from headrace.domain.errors import HeadraceError
 from headrace.domain.events import Accepted, Fate, NewEvent
 from headrace.domain.intervals import last_intervals, read_every
@@ -22,10 +25,13 @@ from headrace.store.backfills import (
     WaitingInterval,
     active_intervals,
     end_backfill_if_done,
-    fail_backfill,
+    leave_out_intervals,
     live_backfills,
     lock_backfill,
+    lock_intervals,
+    newest_runs_for,
     note_made_intervals,
+    put_off_backfill,
     waiting_intervals,
 )
 from headrace.store.database import Database
@@ -40,6 +46,16 @@ log = logging.getLogger(__name__)
 
 MOST_AT_ONCE = 50
 """Runs that one transaction makes."""
+PUT_OFF_SECONDS = 10.0
+"""How long a backfill waits whose runs cannot be made, for instance while its pipeline cannot be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """What one look at a backfill made, and seconds until the next one is worth it."""
+
+    answers: Sequence[Accepted]
+    pause: float
 
 
 @dataclass
@@ -80,7 +96,6 @@ class Backfills:
                 await end_waiting(connection, known.id, [waiting.event.id], fate, reason)
 
     async def _go_on(self, backfill: int) -> float:
-        answers: list[Accepted] = []
         began = perf_counter()
         async with self.database.transaction() as connection:
             locked = await lock_backfill(connection, backfill)
@@ -90,28 +105,47 @@ class Backfills:
                 return locked.due_in
             room = locked.concurrency - await active_intervals(connection, backfill)
             most = min(room, 1 if locked.pace > 0 else MOST_AT_ONCE)
-            waiting = await waiting_intervals(connection, backfill, most) if most > 0 else []
-            if waiting:
-                answers = await self._make(connection, locked, waiting)
-            else:
+            waiting = await waiting_intervals(connection, backfill, MOST_AT_ONCE) if most > 0 else []
+            if not waiting:
                 ended = await end_backfill_if_done(connection, backfill)
                 if ended is not None:
                     log.info("backfill %s of %s is %s", backfill, locked.pipeline, ended)
-        self.acceptor.committed(answers, "backfill", began)
-        if not answers:
-            return NOTHING_DUE
-        return locked.pace if room > len(answers) or locked.pace > 0 else NOTHING_DUE
+                return NOTHING_DUE
+            step = await self._step(connection, locked, waiting, most)
+        self.acceptor.committed(step.answers, "backfill", began)
+        return step.pause
+
+    async def _step(
+        self, connection: Any, backfill: LockedBackfill, waiting: Sequence[WaitingInterval], most: int
+    ) -> _Step:
+        """Make the runs of the first intervals that the policy still wants: others may have run some meanwhile."""
+        await lock_intervals(connection, backfill.project_id, backfill.pipeline)
+        newest = await newest_runs_for(
+            connection, backfill.project_id, backfill.pipeline, [interval.start_at for interval in waiting]
+        )
+        reasons = {
+            interval.position: reason
+            for interval in waiting
+            if (reason := _left_out(newest, backfill, interval)) is not None
+        }
+        await leave_out_intervals(connection, backfill.id, reasons)
+        wanted = [interval for interval in waiting if interval.position not in reasons][:most]
+        try:
+            async with connection.transaction():
+                answers = await self._make(connection, backfill, wanted)
+        except (HeadraceError, asyncpg.DataError) as error:
+            log.warning("backfill %s of %s can make no run now: %s", backfill.id, backfill.pipeline, error)
+            await put_off_backfill(connection, backfill.id, str(error), PUT_OFF_SECONDS)
+            return _Step((), PUT_OFF_SECONDS)
+        return _Step(answers, backfill.pace if answers else 0.0)
 
     async def _make(
-        self, connection: Any, backfill: LockedBackfill, waiting: Sequence[WaitingInterval]
-    ) -> list[Accepted]:
-        try:
-            answers = [await self._run_of(connection, backfill, interval) for interval in waiting]
-        except HeadraceError as error:
-            await fail_backfill(connection, backfill.id, str(error))
-            return []
-        made = {interval.position: answer.runs[0] for interval, answer in zip(waiting, answers, strict=True)}
-        await note_made_intervals(connection, backfill.id, made)
+        self, connection: Any, backfill: LockedBackfill, wanted: Sequence[WaitingInterval]
+    ) -> Sequence[Accepted]:
+        answers = [await self._run_of(connection, backfill, interval) for interval in wanted]
+        made = {interval.position: answer.runs[0] for interval, answer in zip(wanted, answers, strict=True)}
+        if made:
+            await note_made_intervals(connection, backfill.id, made)
         return answers
 
     async def _run_of(self, connection: Any, backfill: LockedBackfill, interval: WaitingInterval) -> Accepted:
@@ -128,6 +162,12 @@ class Backfills:
             },
         )
         return await self.acceptor.start_in(connection, event, backfill.pipeline, priority=backfill.priority)
+
+
+def _left_out(
+    newest: Mapping[datetime, IntervalRun], backfill: LockedBackfill, interval: WaitingInterval
+) -> str | None:
+    return left_out_now(newest.get(interval.start_at), backfill.reprocess, retried=interval.tries > 0)
 
 
 async def _backfill_of(connection: Any, known: KnownTrigger, event: WaitingEvent) -> tuple[Fate, str]:

@@ -54,7 +54,7 @@ GROUP BY b.status;
 
 -- name: lock_backfill
 -- One backfill, for the transaction's own; no row while another has it.
-SELECT id, project_id, pipeline, name, variables, concurrency, pace, priority,
+SELECT id, project_id, pipeline, name, reprocess, variables, concurrency, pace, priority,
        extract(epoch FROM next_at - now())::float8 AS due_in
 FROM headrace.backfill WHERE id = $1 AND status = 'running' FOR UPDATE SKIP LOCKED;
 
@@ -69,6 +69,17 @@ WHERE i.backfill_id = $1 AND i.status = 'made' AND r.status IN ('initial', 'runn
 SELECT position, start_at, end_at, tries FROM headrace.backfill_interval
 WHERE backfill_id = $1 AND status = 'waiting' ORDER BY position LIMIT $2;
 
+-- name: newest_runs_for
+-- For each of some moments that runs of a pipeline are for: the newest of them.
+SELECT DISTINCT ON (execution_date) execution_date, id, status
+FROM headrace.run
+WHERE project_id = $1 AND pipeline = $2 AND execution_date = ANY ($3::timestamptz[])
+ORDER BY execution_date, id DESC;
+
+-- name: lock_intervals
+-- Let no other backfill make runs of a pipeline until the transaction ends: what it sees of them then stays so.
+SELECT pg_advisory_xact_lock(hashtextextended('headrace intervals of ' || $2::text, $1::bigint));
+
 -- name: note_made_intervals
 -- Intervals whose runs were made just now, and when the next may be.
 WITH made AS (
@@ -76,12 +87,18 @@ WITH made AS (
     FROM unnest($2::int[], $3::bigint[]) AS m (position, run_id)
     WHERE i.backfill_id = $1 AND i.position = m.position
 )
-UPDATE headrace.backfill SET next_at = now() + pace * interval '1 second' WHERE id = $1;
+UPDATE headrace.backfill SET next_at = now() + pace * interval '1 second', reason = NULL WHERE id = $1;
+
+-- name: leave_out_intervals
+-- Intervals that are not run, for their reasons.
+UPDATE headrace.backfill_interval AS i SET status = 'left_out', reason = l.reason, run_id = NULL
+FROM unnest($2::int[], $3::text[]) AS l (position, reason)
+WHERE i.backfill_id = $1 AND i.position = l.position AND i.status = 'waiting';
 
 -- name: end_backfill_if_done
 -- End a backfill none of whose intervals waits or runs.
 UPDATE headrace.backfill AS b
-SET status = CASE WHEN bad.some THEN 'failed' ELSE 'completed' END, finished_at = now()
+SET status = CASE WHEN bad.some THEN 'failed' ELSE 'completed' END, finished_at = now(), reason = NULL
 FROM (
     SELECT EXISTS (
         SELECT FROM headrace.backfill_interval AS i JOIN headrace.run AS r ON r.id = i.run_id
@@ -94,9 +111,10 @@ WHERE b.id = $1 AND b.status = 'running'
       WHERE i.backfill_id = $1 AND i.status = 'made' AND r.status IN ('initial', 'running'))
 RETURNING b.status;
 
--- name: fail_backfill
--- End a backfill that can make no more runs.
-UPDATE headrace.backfill SET status = 'failed', reason = $2, finished_at = now() WHERE id = $1 AND status = 'running';
+-- name: put_off_backfill
+-- Let a backfill try again in $3 seconds, and tell why.
+UPDATE headrace.backfill SET reason = $2, next_at = now() + $3::float8 * interval '1 second'
+WHERE id = $1 AND status = 'running';
 
 -- name: pause_backfill
 -- Let a backfill make no more runs for now.
@@ -132,12 +150,12 @@ WITH ended AS (
 SELECT id FROM ended;
 
 -- name: retry_backfill
--- Let the intervals whose runs did not complete wait again; what was cancelled before its run was made too.
+-- Let the intervals whose runs did not complete wait again; those whose run was never made too.
 WITH again AS (
     UPDATE headrace.backfill_interval AS i SET status = 'waiting', run_id = NULL
     FROM headrace.backfill AS b
     WHERE i.backfill_id = $1 AND b.id = $1 AND b.status IN ('failed', 'cancelled')
-      AND (i.status = 'cancelled' OR EXISTS (
+      AND (i.status IN ('cancelled', 'waiting') OR EXISTS (
           SELECT FROM headrace.run AS r WHERE r.id = i.run_id AND r.status IN ('failed', 'cancelled')))
     RETURNING i.position
 )
