@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from itertools import pairwise
+from itertools import islice, pairwise
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -122,3 +122,19 @@ def test_a_range_that_leaves_the_calendar_is_refused(every: str, zone: str) -> N
     last = datetime(9999, 12, 31, 23, 59, tzinfo=ZoneInfo("UTC"))
     with pytest.raises(BadInterval, match="9999"):
         starts(last, last, every, ZoneInfo(zone))
+
+
+@pytest.mark.parametrize(
+    ("every", "previous"),
+    [
+        ("month", ["2026-02-28", "2026-03-31", "2026-04-30"]),
+        ("day", ["2026-03-30", "2026-03-31", "2026-04-01"]),
+        ("2 hours", ["2026-03-30", "2026-03-31", "2026-03-31"]),
+    ],
+)
+def test_each_interval_tells_where_the_one_before_it_began(every: str, previous: list[str]) -> None:
+    first = datetime(2026, 3, 31, tzinfo=BERLIN)
+    found = list(islice(intervals(first, first + timedelta(days=100), read_every(every), BERLIN), 3))
+    told = [interval.previous.astimezone(BERLIN) for interval in found if interval.previous is not None]
+    assert [moment.date().isoformat() for moment in told] == previous
+    assert [moment.astimezone(UTC) for moment in told[1:]] == [interval.start for interval in found[:-1]]

@@ -53,7 +53,8 @@ async def end(database: Database, runs: Sequence[int], status: str = "completed"
 
 async def active(database: Database) -> list[Any]:
     return await database.fetch(
-        "SELECT id, execution_date, priority, variables FROM headrace.run WHERE status = 'initial' ORDER BY id"
+        "SELECT r.*, v.definition FROM headrace.run AS r JOIN headrace.pipeline_version AS v ON v.hash = r.version"
+        " WHERE r.status = 'initial' ORDER BY r.id"
     )
 
 
@@ -75,14 +76,28 @@ async def test_what_the_preview_shows_is_made_with_mages_variables(stack: Trigge
         "event": 0,
         "interval_start_datetime": {"$datetime": "2026-01-01T00:00:00+00:00"},
         "interval_end_datetime": {"$datetime": "2026-01-02T00:00:00+00:00"},
-        "interval_seconds": 86400.0,
+        "interval_seconds": 86400,
         "interval_start_datetime_previous": {"$datetime": "2025-12-31T00:00:00+00:00"},
     }
+    assert isinstance(rows[0]["variables"]["interval_seconds"], int)
     assert stack.made == [row["id"] for row in rows]
     await end(stack.database, stack.made)
     await service(stack).look()
     shown = await backfilling.show(backfill)
     assert (shown.status, shown.completed, shown.waiting) == ("completed", 3, 0)
+
+
+async def test_an_event_whose_variables_cannot_be_rendered_makes_no_backfill_and_keeps_none_waiting(
+    database: Database, root: Path
+) -> None:
+    write_triggers(root, "orders", [webhook("nightly", backfill={"last": 1}, variables={"taxi": "{{ event.n.o }}"})])
+    async with trigger_stack(database, root) as stack:
+        await stack.acceptor.accept(stack.event("webhook:nightly", "1", {}))
+        await stack.acceptor.accept(stack.event("webhook:nightly", "2", {"n": {"o": 1}}))
+        await service(stack).look()
+    fates = await database.fetch("SELECT fate, reason FROM headrace.event_fate ORDER BY event_id")
+    assert [row["fate"] for row in fates] == ["dead", "backfill"]
+    assert "orders/nightly" in fates[0]["reason"]
 
 
 @pytest.mark.parametrize(
@@ -287,7 +302,10 @@ async def test_backfills_and_services_at_once_make_one_run_an_interval(
     stack: TriggerStack, database: Database, root: Path
 ) -> None:
     backfilling = Backfilling(database)
-    backfills = [await backfilling.create(request(stack, 8, reprocess=policy)) for policy in ("missing", "failed")]
+    backfills = [await backfilling.create(request(stack, 8, reprocess=Reprocess.MISSING))]
+    await backfilling.pause(backfills[0])
+    backfills.append(await backfilling.create(request(stack, 8, reprocess=Reprocess.FAILED)))
+    await backfilling.resume(backfills[0])
     services = [service(stack), *[service(await make_stack(database, root)) for _ in range(2)]]
     await asyncio.gather(*(one.look() for one in services))
     await asyncio.gather(*(one.look() for one in services))
@@ -344,18 +362,25 @@ async def test_an_event_of_a_trigger_with_a_backfill_makes_one_of_the_last_inter
     database: Database, root: Path
 ) -> None:
     window = {"last": 3, "interval": "day", "concurrency": 9}
-    write_triggers(root, "orders", [webhook("nightly", backfill=window, variables={"taxi": "green"})])
+    variables = {"taxi": "{{ event.taxi }}", "asked": "{{ key }} at {{ occurred_at }}"}
+    options = {"timeout": 60, "max_active_runs": 40, "priority": 5}
+    write_triggers(root, "orders", [webhook("nightly", backfill=window, variables=variables, **options)])
     at = datetime(2026, 1, 10, 2, 30, tzinfo=UTC)
     async with trigger_stack(database, root) as one, trigger_stack(database, root) as two:
-        accepted = await one.acceptor.accept(one.event("webhook:nightly", "1", occurred_at=at))
+        accepted = await one.acceptor.accept(one.event("webhook:nightly", "1", {"taxi": "green"}, occurred_at=at))
         assert accepted.fates[0].fate is Fate.WAITING
         await asyncio.gather(*(service(stack).look() for stack in (one, two)))
         rows = await active(database)
         assert [row["execution_date"].day for row in rows] == [7, 8, 9]
-        assert {row["variables"]["taxi"] for row in rows} == {"green"}
+        for row in rows:
+            assert (row["variables"]["taxi"], row["variables"]["trigger_name"]) == ("green", "nightly")
+            assert row["variables"]["asked"] == "1 at 2026-01-10 02:30:00+00:00"
+            assert (row["trigger_id"], row["gate_caps"]) == (one.trigger_id("nightly"), [40])
+            assert row["definition"]["timeout"] == 60
+            assert row["priority"] < 0
         await end(database, [rows[0]["id"], rows[1]["id"]])
         await end(database, [rows[2]["id"]], "failed")
-        later = one.event("webhook:nightly", "2", occurred_at=at + DAY)
+        later = one.event("webhook:nightly", "2", {"taxi": "green"}, occurred_at=at + DAY)
         await one.acceptor.accept(later)
         await service(one).look()
         assert await days_of(database) == [9, 10]

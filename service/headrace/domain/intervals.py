@@ -54,6 +54,8 @@ class Interval:
 
     start: datetime
     end: datetime
+    previous: datetime | None = None
+    """Where the interval before it began."""
 
 
 def read_every(text: str) -> Every:
@@ -105,14 +107,14 @@ def _intervals(start: datetime, end: datetime, every: Every, zone: tzinfo) -> It
         raise BadInterval("The bounds of a range need a time zone.")
     if end < start:
         raise BadInterval(f"The range ends at {end.isoformat()}, before it begins at {start.isoformat()}.")
-    at, number = start, 0
+    before, at, number = _moved(start, every, -1, zone), start, 0
     while at <= end:
         if number == MOST_INTERVALS:
             raise BadInterval(f"The range has more than {MOST_INTERVALS} intervals.", remedy="Take a longer interval.")
         number += 1
         after = _moved(start, every, number, zone)
-        yield Interval(at.astimezone(UTC), after.astimezone(UTC))
-        at = after
+        yield Interval(at.astimezone(UTC), after.astimezone(UTC), before.astimezone(UTC))
+        before, at = at, after
 
 
 def _moved(start: datetime, every: Every, number: int, zone: tzinfo) -> datetime:

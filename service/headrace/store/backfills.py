@@ -38,6 +38,10 @@ class NewBackfill:
     priority: int
     key: str | None = None
     """Two backfills of a project with the same one are one."""
+    trigger_name: str | None = None
+    """The trigger as whose runs its own are made."""
+    of_slots: bool = False
+    """Whether its intervals are slots of that trigger's schedule."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +57,8 @@ class LockedBackfill:
     concurrency: int
     pace: float
     priority: int
+    trigger_name: str | None
+    of_slots: bool
     due_in: float
 
 
@@ -63,6 +69,7 @@ class WaitingInterval:
     position: int
     start_at: datetime
     end_at: datetime
+    previous_at: datetime | None
     tries: int
 
 
@@ -166,6 +173,8 @@ async def create_backfill(connection: Any, new: NewBackfill, planned: Sequence[P
         new.pace,
         new.priority,
         new.key,
+        new.trigger_name,
+        new.of_slots,
         any(item.wanted for item in planned),
         timeout=STATEMENT_SECONDS,
     )
@@ -183,6 +192,7 @@ async def _add_intervals(connection: Any, backfill: int, done: int, planned: Seq
         [item.interval.end for item in planned],
         [IntervalStatus.WAITING if item.wanted else IntervalStatus.LEFT_OUT for item in planned],
         [item.reason for item in planned],
+        [item.interval.previous for item in planned],
         timeout=STATEMENT_SECONDS,
     )
 

@@ -18,6 +18,7 @@ from headrace.domain.errors import HeadraceError
 from headrace.domain.events import Accepted, Fate, NewEvent
 from headrace.store.errors import DATABASE_AWAY
 from headrace.store.events import PlannedEvent
+from headrace.triggers.book import KnownTrigger
 from headrace.triggers.observing import IntakeObserver
 from headrace.triggers.planning import Planner
 from headrace.triggers.recording import Recorder, marks_of
@@ -94,12 +95,21 @@ class Acceptor:
         event = NewEvent(project_id, MANUAL, "start", key or uuid4().hex, told, variables=variables)
         return await self._committed(await self.planner.plan_start(event, pipeline, priority=priority), began)
 
-    async def start_in(self, connection: Any, event: NewEvent, pipeline: str, *, priority: int = 0) -> Accepted:
+    async def start_in(
+        self,
+        connection: Any,
+        event: NewEvent,
+        pipeline: str,
+        *,
+        priority: int = 0,
+        known: KnownTrigger | None = None,
+    ) -> Accepted:
         """Start the run that an event asks for itself, inside the caller's transaction; tell `committed` after it.
 
-        Raises ProjectFault, UnknownProject, UnusableVariable.
+        Where `known` is given, it is a run of that trigger. Raises ProjectFault, UnknownProject, UnusableVariable,
+        TemplateError.
         """
-        planned = await self.planner.plan_start(event, pipeline, priority=priority)
+        planned = await self.planner.plan_start(event, pipeline, priority=priority, known=known)
         return (await self.recorder.record_in(connection, [planned]))[0]
 
     def committed(self, answers: Sequence[Accepted], source: str, began: float) -> None:

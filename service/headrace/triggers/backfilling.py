@@ -65,6 +65,8 @@ class BackfillRequest:
     name: str = ""
     key: str | None = None
     """Requests of a project with the same key make one backfill."""
+    trigger_name: str | None = None
+    """The trigger of the pipeline as whose runs its own are made."""
 
 
 @dataclass(frozen=True)
@@ -159,5 +161,6 @@ async def create_in(connection: Any, request: BackfillRequest) -> int:
         request.pace,
         request.priority,
         request.key,
+        request.trigger_name,
     )
     return await create_backfill(connection, new, await planned_in(connection, request))

@@ -12,14 +12,12 @@ from zoneinfo import ZoneInfo
 
 import asyncpg
 
-from headrace.blocks.templating import TemplateError
 from headrace.domain.backfills import IntervalRun, left_out_now
 from headrace.domain.errors import HeadraceError
-from headrace.domain.events import Accepted, Fate, NewEvent
+from headrace.domain.events import Accepted, Fate
 from headrace.domain.intervals import last_intervals, read_every
-from headrace.domain.moments import revived
 from headrace.domain.schedules import Schedule
-from headrace.project.plain import UnusableVariable, kept_variables
+from headrace.domain.triggers import TriggerKind
 from headrace.store.backfills import (
     LockedBackfill,
     WaitingInterval,
@@ -39,7 +37,8 @@ from headrace.store.events import WaitingEvent, end_waiting, waiting_for_backfil
 from headrace.triggers.accepting import Acceptor
 from headrace.triggers.backfilling import PRIORITY, BackfillRequest, create_in
 from headrace.triggers.book import KnownTrigger, TriggerBook
-from headrace.triggers.matching import event_names, mapped_variables
+from headrace.triggers.interval_runs import event_of
+from headrace.triggers.matching import event_names, run_variables
 from headrace.triggers.rounds import NOTHING_DUE, Rounds
 
 log = logging.getLogger(__name__)
@@ -48,6 +47,12 @@ MOST_AT_ONCE = 50
 """Runs that one transaction makes."""
 PUT_OFF_SECONDS = 10.0
 """How long a backfill waits whose runs cannot be made, for instance while its pipeline cannot be read."""
+
+
+class UnusableTrigger(HeadraceError):
+    """The trigger as whose runs those of a backfill are made is not there, or broken."""
+
+    code = "unusable-trigger"
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,26 +147,34 @@ class Backfills:
     async def _make(
         self, connection: Any, backfill: LockedBackfill, wanted: Sequence[WaitingInterval]
     ) -> Sequence[Accepted]:
-        answers = [await self._run_of(connection, backfill, interval) for interval in wanted]
+        known = self._trigger_of(backfill)
+        answers = [
+            await self.acceptor.start_in(
+                connection,
+                event_of(backfill, interval, known),
+                backfill.pipeline,
+                priority=backfill.priority,
+                known=known,
+            )
+            for interval in wanted
+        ]
         made = {interval.position: answer.runs[0] for interval, answer in zip(wanted, answers, strict=True)}
         if made:
             await note_made_intervals(connection, backfill.id, made)
         return answers
 
-    async def _run_of(self, connection: Any, backfill: LockedBackfill, interval: WaitingInterval) -> Accepted:
-        event = NewEvent(
-            backfill.project_id,
-            f"backfill:{backfill.id}",
-            "interval",
-            f"{interval.position}~{interval.tries}" if interval.tries else str(interval.position),
-            {"backfill": backfill.id, "start": interval.start_at.isoformat(), "end": interval.end_at.isoformat()},
-            execution_date=interval.start_at,
-            variables={
-                **{name: revived(value) for name, value in backfill.variables.items()},
-                **interval_variables(interval.start_at, interval.end_at),
-            },
-        )
-        return await self.acceptor.start_in(connection, event, backfill.pipeline, priority=backfill.priority)
+    def _trigger_of(self, backfill: LockedBackfill) -> KnownTrigger | None:
+        """The trigger as whose runs a backfill's are made, as it is now. Raises UnusableTrigger."""
+        if backfill.trigger_name is None:
+            return None
+        known = self.book.recorded(backfill.project_id, backfill.pipeline, backfill.trigger_name)
+        if known is None or (backfill.of_slots and known.trigger.kind is not TriggerKind.SCHEDULE):
+            raise UnusableTrigger(
+                f"Trigger {backfill.pipeline}/{backfill.trigger_name} cannot be used: it is not there, is broken, or"
+                " has no schedule.",
+                remedy=f"Mend it, or `headrace backfills cancel {backfill.id}`.",
+            )
+        return known
 
 
 def _left_out(
@@ -174,7 +187,7 @@ async def _backfill_of(connection: Any, known: KnownTrigger, event: WaitingEvent
     """Make the backfill of an event; its fate, and the reason that is told."""
     try:
         return Fate.BACKFILL, f"backfill {await create_in(connection, _request(known, event))}"
-    except (TemplateError, UnusableVariable) as error:
+    except HeadraceError as error:
         return Fate.DEAD, f"trigger {known.trigger.pipeline}/{known.trigger.name}: {error}"
 
 
@@ -193,18 +206,9 @@ def _request(known: KnownTrigger, event: WaitingEvent) -> BackfillRequest:
         zone,
         window.reprocess,
         window.order,
-        kept_variables(mapped_variables(trigger, known.project.environ, event_names(event))),
+        run_variables(trigger, known.project.environ, event_names(event), event.payload, {}),
         window.concurrency,
-        priority=trigger.priority or PRIORITY,
+        priority=min(trigger.priority, PRIORITY),
         name=f"{trigger.name} {moment:%Y-%m-%d %H:%M}",
+        trigger_name=trigger.name,
     )
-
-
-def interval_variables(start: datetime, end: datetime) -> Mapping[str, Any]:
-    """What the blocks of a run for an interval get of it, in Mage's names."""
-    return {
-        "interval_start_datetime": start,
-        "interval_end_datetime": end,
-        "interval_seconds": (end - start).total_seconds(),
-        "interval_start_datetime_previous": start - (end - start),
-    }

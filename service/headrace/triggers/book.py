@@ -101,6 +101,14 @@ class TriggerBook:
         """An active trigger."""
         return self._by_id.get(trigger)
 
+    def recorded(self, project_id: int, pipeline: str, name: str) -> KnownTrigger | None:
+        """A trigger by its name, an inactive one too; None for one that is not known or broken."""
+        project = next(project for project in self.projects if project.id == project_id)
+        for row in self.rows(project_id):
+            if (row.pipeline, row.name) == (pipeline, name) and row.status != TriggerStatus.BROKEN:
+                return KnownTrigger(row.id, project, trigger_from_json(row.definition))
+        return None
+
     def environ(self, project_id: int) -> Mapping[str, str]:
         """What the templates of a project may read."""
         return next((project.environ for project in self.projects if project.id == project_id), {})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import takewhile
 from typing import Any
@@ -63,7 +63,8 @@ class GapSearch:
         many slots.
         """
         async with self.database.connection() as connection:
-            return await self._find_in(connection, since, until)
+            found = await self._find_in(connection, since, until)
+        return _told_gaps(found)
 
     async def fill(self, since: datetime, until: datetime, *, concurrency: int = 1) -> FilledGaps:
         """Find the gaps and make one backfill of them. Raises BadInterval for too many slots."""
@@ -72,12 +73,12 @@ class GapSearch:
             gaps = await self._find_in(connection, since, until)
             if not gaps:
                 return FilledGaps((), None)
-            planned = [PlannedInterval(Interval(gap.start, gap.end), True) for gap in gaps]
-            return FilledGaps(
-                tuple(gaps), await create_backfill(connection, self._backfill(gaps, concurrency), planned)
-            )
+            planned = [replace(gap, reason=None) for gap in gaps]
+            number = await create_backfill(connection, self._backfill(planned, concurrency), planned)
+        return FilledGaps(tuple(_told_gaps(gaps)), number)
 
-    async def _find_in(self, connection: Any, since: datetime, until: datetime) -> list[SlotGap]:
+    async def _find_in(self, connection: Any, since: datetime, until: datetime) -> list[PlannedInterval]:
+        """The gaps as intervals of a backfill; `reason` tells what became of the run that a slot has."""
         try:
             expected = await asyncio.to_thread(self._expected, since, until)
         except OverflowError as error:
@@ -88,24 +89,25 @@ class GapSearch:
             connection, self.project_id, self.trigger.pipeline, expected[0].start, expected[-1].start
         )
         planned = plan_intervals(expected, standings, Reprocess.FAILED, Order.FORWARDS)
-        wanted = [item.interval for item in planned if item.wanted]
-        return [SlotGap(gap.start, gap.end, _told(standings.get(gap.start))) for gap in wanted]
+        return [replace(item, reason=_told(standings.get(item.interval.start))) for item in planned if item.wanted]
 
-    def _backfill(self, gaps: Sequence[SlotGap], concurrency: int) -> NewBackfill:
+    def _backfill(self, gaps: Sequence[PlannedInterval], concurrency: int) -> NewBackfill:
         return NewBackfill(
             self.project_id,
             self.trigger.pipeline,
             f"gaps of {self.trigger.name}",
-            gaps[0].start,
-            gaps[-1].start,
+            gaps[0].interval.start,
+            gaps[-1].interval.start,
             ", ".join(self.schedule.expressions),
             self.schedule.timezone,
             Reprocess.FAILED,
             Order.FORWARDS,
-            self.trigger.variables,
+            {},
             concurrency,
             0.0,
-            self.trigger.priority or PRIORITY,
+            min(self.trigger.priority, PRIORITY),
+            trigger_name=self.trigger.name,
+            of_slots=True,
         )
 
     def _expected(self, since: datetime, until: datetime) -> list[Interval]:
@@ -118,8 +120,12 @@ class GapSearch:
                 raise BadInterval(
                     f"There are more than {MOST_INTERVALS} slots since then.", remedy="Take a later start."
                 )
-            found.append(Interval(timed.slot.at, timed.following))
+            found.append(Interval(timed.slot.at, timed.following, timed.previous))
         return found
+
+
+def _told_gaps(found: Sequence[PlannedInterval]) -> list[SlotGap]:
+    return [SlotGap(item.interval.start, item.interval.end, item.reason or "") for item in found]
 
 
 def _told(standing: Standing | None) -> str:

@@ -16,7 +16,7 @@ from headrace.project.plain import kept_variables
 from headrace.store.events import PlannedEvent, PlannedFate, TriggerLimit
 from headrace.triggers.book import KnownTrigger, TriggerBook
 from headrace.triggers.matching import match_event
-from headrace.triggers.pinning import PipelinePins, overrides_of
+from headrace.triggers.pinning import NO_OVERRIDES, PipelinePins, overrides_of
 
 
 @dataclass(frozen=True)
@@ -32,19 +32,34 @@ class Planner:
         listening = self.book.listening_to(event.project_id, event.source)
         return PlannedEvent(event, tuple([await self._fate(known, event) for known in listening]))
 
-    async def plan_start(self, event: NewEvent, pipeline: str, *, priority: int) -> PlannedEvent:
-        """An event that asks for a run of `pipeline` itself. Raises ProjectFault, UnusableVariable."""
-        pinned = await self.pins.pin(event.project_id, pipeline)
+    async def plan_start(
+        self, event: NewEvent, pipeline: str, *, priority: int, known: KnownTrigger | None = None
+    ) -> PlannedEvent:
+        """An event that asks for a run of `pipeline` itself, as one of the trigger `known` where that is given.
+
+        The trigger's limit lets the run wait, whatever it does to others. Raises ProjectFault, UnusableVariable, and
+        TemplateError for a key of the pipeline that cannot be rendered.
+        """
+        overrides = NO_OVERRIDES if known is None else overrides_of(known.trigger)
+        pinned = await self.pins.pin(event.project_id, pipeline, overrides)
         given = kept_variables(event.variables)
+        gates = run_gates(
+            event.project_id,
+            pinned.pipeline,
+            given,
+            self.book.environ(event.project_id),
+            trigger=None if known is None else known.id,
+            trigger_cap=None if known is None else known.trigger.max_active_runs,
+        )
         fate = PlannedFate(
-            None,
+            None if known is None else known.id,
             Fate.RUN,
             pipeline=pipeline,
             version=pinned.version,
             variables=given,
             priority=priority,
             execution_date=event.execution_date,
-            gates=run_gates(event.project_id, pinned.pipeline, given, self.book.environ(event.project_id)),
+            gates=gates,
         )
         return PlannedEvent(event, (fate,))
 

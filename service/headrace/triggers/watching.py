@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from headrace.domain.events import NewEvent
 from headrace.domain.expressions import Word
 from headrace.domain.schedules import CatchUp, Schedule
 from headrace.store.schedules import Source
 from headrace.triggers.book import KnownTrigger
+from headrace.triggers.local_time import Slot
 from headrace.triggers.timing import TimedSlot, Timing
 
 SLOT = "slot"
@@ -95,11 +97,13 @@ class Watch:
 
     def event(self, timed: TimedSlot) -> NewEvent:
         """A slot's event."""
-        project, source = self.source
-        at = timed.slot.at
-        return NewEvent(
-            project, source, SLOT, timed.slot.key, occurred_at=at, variables=timed.interval, execution_date=at
-        )
+        return slot_event(self.known, timed.slot, timed.interval)
+
+
+def slot_event(known: KnownTrigger, slot: Slot, interval: Mapping[str, Any]) -> NewEvent:
+    """The event of a scheduled trigger's slot, with the variables of its interval."""
+    project, source = source_of(known)
+    return NewEvent(project, source, SLOT, slot.key, occurred_at=slot.at, variables=interval, execution_date=slot.at)
 
 
 class Watches:

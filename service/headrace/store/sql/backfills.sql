@@ -1,6 +1,6 @@
 -- name: interval_standings
--- For each moment that runs of a pipeline are for, within bounds: what the newest of them came to, or which live backfill
--- is about to make the next one.
+-- For each moment that runs of a pipeline are for, within bounds: what the newest of them came to, or which running
+-- backfill is about to make the next one.
 SELECT DISTINCT ON (moment) moment, status, backfill
 FROM (
     SELECT execution_date AS moment, status, NULL::bigint AS backfill, id AS newness
@@ -9,7 +9,7 @@ FROM (
     UNION ALL
     SELECT i.start_at, 'initial', b.id, NULL
     FROM headrace.backfill AS b JOIN headrace.backfill_interval AS i ON i.backfill_id = b.id
-    WHERE b.project_id = $1 AND b.pipeline = $2 AND b.status IN ('running', 'paused')
+    WHERE b.project_id = $1 AND b.pipeline = $2 AND b.status = 'running'
       AND i.status = 'waiting' AND i.start_at BETWEEN $3 AND $4
 ) AS standing
 ORDER BY moment, newness DESC NULLS FIRST, backfill;
@@ -25,18 +25,19 @@ SELECT id FROM headrace.backfill WHERE project_id = $1 AND key = $2;
 -- name: create_backfill
 -- A backfill whose intervals are added next; one with nothing to run is completed at once.
 INSERT INTO headrace.backfill (project_id, pipeline, name, start_at, end_at, every, timezone, reprocess, run_order,
-                               variables, concurrency, pace, priority, key, status, finished_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14,
-        CASE WHEN $15::boolean THEN 'running' ELSE 'completed' END,
-        CASE WHEN $15::boolean THEN NULL ELSE now() END)
+                               variables, concurrency, pace, priority, key, trigger_name, of_slots,
+                               status, finished_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16,
+        CASE WHEN $17::boolean THEN 'running' ELSE 'completed' END,
+        CASE WHEN $17::boolean THEN NULL ELSE now() END)
 RETURNING id;
 
 -- name: add_backfill_intervals
 -- Intervals of a backfill in their order, beyond position $2.
-INSERT INTO headrace.backfill_interval (backfill_id, position, start_at, end_at, status, reason)
-SELECT $1, $2::int + i.position, i.start_at, i.end_at, i.status, i.reason
-FROM unnest($3::timestamptz[], $4::timestamptz[], $5::text[], $6::text[])
-    WITH ORDINALITY AS i (start_at, end_at, status, reason, position);
+INSERT INTO headrace.backfill_interval (backfill_id, position, start_at, end_at, status, reason, previous_at)
+SELECT $1, $2::int + i.position, i.start_at, i.end_at, i.status, i.reason, i.previous_at
+FROM unnest($3::timestamptz[], $4::timestamptz[], $5::text[], $6::text[], $7::timestamptz[])
+    WITH ORDINALITY AS i (start_at, end_at, status, reason, previous_at, position);
 
 -- name: live_backfills
 -- Backfills of some projects that make runs.
@@ -54,7 +55,7 @@ GROUP BY b.status;
 
 -- name: lock_backfill
 -- One backfill, for the transaction's own; no row while another has it.
-SELECT id, project_id, pipeline, name, reprocess, variables, concurrency, pace, priority,
+SELECT id, project_id, pipeline, name, reprocess, variables, concurrency, pace, priority, trigger_name, of_slots,
        extract(epoch FROM next_at - now())::float8 AS due_in
 FROM headrace.backfill WHERE id = $1 AND status = 'running' FOR UPDATE SKIP LOCKED;
 
@@ -66,7 +67,7 @@ WHERE i.backfill_id = $1 AND i.status = 'made' AND r.status IN ('initial', 'runn
 
 -- name: waiting_intervals
 -- The next intervals of a backfill.
-SELECT position, start_at, end_at, tries FROM headrace.backfill_interval
+SELECT position, start_at, end_at, previous_at, tries FROM headrace.backfill_interval
 WHERE backfill_id = $1 AND status = 'waiting' ORDER BY position LIMIT $2;
 
 -- name: newest_runs_for
