@@ -66,6 +66,7 @@ async def start_engine(
         only=None if claim_all else set(headrace.asked_for),
         changed=headrace.note_change,
         observer=headrace.observer,
+        read_limits=lambda pipeline: headrace.followed.pipeline(pipeline).run_limits,
     )
     tasks = await stack.enter_async_context(anyio.create_task_group())
     stack.callback(tasks.cancel_scope.cancel)

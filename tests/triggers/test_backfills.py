@@ -95,7 +95,7 @@ async def test_an_event_whose_variables_cannot_be_rendered_makes_no_backfill_and
         await stack.acceptor.accept(stack.event("webhook:nightly", "1", {}))
         await stack.acceptor.accept(stack.event("webhook:nightly", "2", {"n": {"o": 1}}))
         await service(stack).look()
-    fates = await database.fetch("SELECT fate, reason FROM headrace.event_fate ORDER BY event_id")
+    fates = await database.fetch("SELECT fate, reason FROM headrace.event_fate WHERE fate <> 'run' ORDER BY event_id")
     assert [row["fate"] for row in fates] == ["dead", "backfill"]
     assert "orders/nightly" in fates[0]["reason"]
 
@@ -384,7 +384,5 @@ async def test_an_event_of_a_trigger_with_a_backfill_makes_one_of_the_last_inter
         await one.acceptor.accept(later)
         await service(one).look()
         assert await days_of(database) == [9, 10]
-    fates = await database.fetch(
-        "SELECT fate, reason FROM headrace.event_fate WHERE trigger_id IS NOT NULL ORDER BY event_id"
-    )
+    fates = await database.fetch("SELECT fate, reason FROM headrace.event_fate WHERE fate <> 'run' ORDER BY event_id")
     assert [(row["fate"], row["reason"]) for row in fates] == [("backfill", "backfill 1"), ("backfill", "backfill 2")]

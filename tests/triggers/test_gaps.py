@@ -127,7 +127,7 @@ async def test_a_filled_slot_is_as_its_own_run_would_have_been(stack: TriggerSta
     for mine, its in zip(filled, own, strict=True):
         assert await made_as(stack, mine) == await made_as(stack, its)
     first = await made_as(stack, filled[0])
-    assert first["variables"]["lab"] == "2026-03-27 05:00:00+00:00 2026-03-27T06:00"
+    assert first["variables"]["lab"] == "2026-03-27 05:00:00+00:00 2026-03-27T06:00:00[Europe/Berlin]"
     assert first["trigger_id"] == known.id
     assert first["gate_caps"] == [50]
     definition = await stack.database.fetchval(

@@ -71,6 +71,15 @@ def gates_of(
     return tuple(Gate(name, cap) for name, cap in gates if cap is not None)
 
 
+def cap_of(
+    gate: str, project_id: int, pipeline: str, limits: RunLimits, trigger: int | None, trigger_cap: int | None
+) -> int | None:
+    """The cap that a run of `pipeline` would have now at the gate of this name; None for no such gate."""
+    key = gate.removeprefix(f"key:{project_id}/{pipeline}/") if limits.key is not None else None
+    gates = gates_of(project_id, pipeline, limits, key=key, trigger=trigger, trigger_cap=trigger_cap)
+    return next((each.cap for each in gates if each.name == gate), None)
+
+
 def admit(candidates: Sequence[Candidate], active: Mapping[str, int]) -> Admissions:
     """Admit candidates in their order while each of their gates has room; `active` counts those admitted before."""
     counts = dict(active)

@@ -10,7 +10,6 @@ from headrace.store.admissions import (
     lock_admissions,
     record_admissions,
     runs_to_admit,
-    some_run_is_parked,
     some_run_waits,
     unpark_runs,
 )
@@ -33,13 +32,11 @@ async def admit_runs(database: Database, project: int, only: Sequence[int] | Non
     return admitted
 
 
-async def sweep_gates(database: Database, project: int) -> None:
+async def unpark(database: Database, project: int) -> bool:
     """Have those looked at again that wait at a gate although there is room: its cap grew, or a wake was lost."""
-    if not await some_run_is_parked(database, project):
-        return
     async with database.transaction() as connection:
         await lock_admissions(connection, project)
-        await unpark_runs(connection, project)
+        return await unpark_runs(connection, project) > 0
 
 
 async def _admit_some(database: Database, project: int, only: Sequence[int] | None) -> bool:

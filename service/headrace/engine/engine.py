@@ -20,8 +20,9 @@ from headrace.domain.newer import NewerRecord, known
 from headrace.domain.pipeline import Pipeline, pipeline_from_json
 from headrace.domain.run import BlockState, Ending, RunState, fresh_run
 from headrace.domain.statuses import BlockStatus, RunStatus
-from headrace.engine.admitting import admit_runs, sweep_gates
+from headrace.engine.admitting import admit_runs
 from headrace.engine.attempts import AttemptRunner
+from headrace.engine.caps import CapFollower, ReadLimits
 from headrace.engine.clock import Clock, DatabaseClock
 from headrace.engine.driver import Parts, RunDriver, RunLost, UnderWay
 from headrace.engine.lease import Lease
@@ -83,6 +84,8 @@ class Engine:
     only: set[int] | None = None
     changed: Callable[[int, bool], None] = lambda run, ended: None
     observer: Observer = field(default_factory=Observer)
+    read_limits: ReadLimits | None = None
+    """Tells what the files say now of the limits over a pipeline's runs."""
     id: UUID = field(default_factory=uuid4)
     _claimed: set[int] = field(default_factory=set)
     _left_alone: set[int] = field(default_factory=set)
@@ -106,6 +109,7 @@ class Engine:
         self.writer = StepWriter(self.database, self.id, clock)
         self.logs = LogWriter(self.database, clock)
         self.slots = SlotKeeper(self.database, self.project_id, clock)
+        self.caps = CapFollower(self.database, self.project_id, self.read_limits, self.wake, clock, self.settings.poll)
         self._parts = Parts(
             writer=self.writer,
             pool=self.pool,
@@ -157,6 +161,7 @@ class Engine:
                     async with anyio.create_task_group() as self._tasks:
                         self._tasks.start_soon(self.listener.run)
                         self._tasks.start_soon(self.sweeper.run)
+                        self._tasks.start_soon(self.caps.run)
                         await self._keep_claiming()
             finally:
                 self._tasks = None
@@ -196,10 +201,8 @@ class Engine:
             except UNFIT_SCHEMA as error:
                 raise await self._patiently(partial(self.database.as_schema_fault, error)) from error
             await self.clock.sleep(self.settings.gap)
-            with anyio.move_on_after(self.settings.poll) as waiting:
+            with anyio.move_on_after(self.settings.poll):
                 await self._woken.wait()
-            if waiting.cancelled_caught:
-                await self._patiently(lambda: sweep_gates(self.database, self.project_id))
 
     async def _look_after_driven(self) -> None:
         """Hear of cancels, and of runs that another service has taken."""

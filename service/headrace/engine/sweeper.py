@@ -43,4 +43,5 @@ class Sweeper:
         while found := await drop_orphan_blobs(self.database, older_than=self.age, most=BATCH):
             dropped += found
         await self.database.execute(QUERIES["forget_services"])
+        await self.database.execute(QUERIES["forget_caps"])
         return dropped

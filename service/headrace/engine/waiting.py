@@ -8,7 +8,7 @@ from typing import Any
 from headrace.domain.statuses import BlockStatus, RunStatus
 from headrace.engine.reading import run_row, view_run
 from headrace.engine.views import BlockRunView
-from headrace.store.admissions import ahead_at_gate, passed_gate
+from headrace.store.admissions import ahead_at_gate, cap_in_force, passed_gate
 from headrace.store.database import Database
 from headrace.store.slots import SlotWait, slots_in_the_way
 
@@ -46,7 +46,9 @@ async def _initial(database: Database, row: Mapping[str, Any]) -> str:
     gate = row["parked_on"]
     if gate is None:
         return "waiting for a service to claim it"
-    cap = row["gate_caps"][row["gates"].index(gate)]
+    cap = await cap_in_force(database, row["id"], gate)
+    if cap is None:
+        return "waiting for a service to claim it"
     holders = await passed_gate(database, gate, MOST_SHOWN)
     ahead = await ahead_at_gate(database, gate, row["id"])
     held = ", ".join(f"run {holder.id} ({holder.status})" for holder in holders) or "nobody any more"

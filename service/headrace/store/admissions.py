@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -12,6 +12,16 @@ from headrace.store.database import Database
 from headrace.store.queries import QUERIES
 
 STATEMENT_SECONDS = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class CrowdedGate:
+    """A gate at which runs wait. `cap` is the one in force (None for no limit); the rest is of the next run there."""
+
+    name: str
+    pipeline: str
+    trigger_id: int | None
+    cap: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +37,6 @@ class PassedRun:
 async def some_run_waits(database: Database, project: int, only: Sequence[int] | None) -> bool:
     """Whether a project has a run (of those in `only`, where given) whose gates nobody looked at yet."""
     return bool(await database.fetchval(QUERIES["some_run_waits_for_admission"], project, only))
-
-
-async def some_run_is_parked(database: Database, project: int) -> bool:
-    """Whether a run of a project waits at a full gate."""
-    return bool(await database.fetchval(QUERIES["some_run_is_parked"], project))
 
 
 async def lock_admissions(connection: Any, project: int) -> None:
@@ -70,6 +75,22 @@ async def record_admissions(connection: Any, decided: Admissions) -> None:
 async def unpark_runs(connection: Any, project: int) -> int:
     """Let the next runs at each gate with room be looked at again; how many there are."""
     return len(await connection.fetch(QUERIES["unpark_runs"], project, timeout=STATEMENT_SECONDS))
+
+
+async def crowded_gates(database: Database, project: int) -> list[CrowdedGate]:
+    """The gates that runs of a project wait at."""
+    return [CrowdedGate(**row) for row in await database.fetch(QUERIES["crowded_gates"], project)]
+
+
+async def keep_caps(database: Database, caps: Mapping[str, int | None]) -> None:
+    """Record caps of gates, None for no limit, for all runs that were made before."""
+    await database.execute(QUERIES["keep_caps"], list(caps), list(caps.values()))
+
+
+async def cap_in_force(database: Database, run: int, gate: str) -> int | None:
+    """The cap that counts for a run at one of its gates; None for no limit."""
+    found = await database.fetchval(QUERIES["cap_in_force"], run, gate)
+    return None if found is None else int(found)
 
 
 async def passed_gate(database: Database, gate: str, most: int) -> list[PassedRun]:
