@@ -45,3 +45,18 @@ async def test_a_moment_that_passes_while_another_block_s_end_is_recorded_is_kep
             view = await headrace.finished(await headrace.create_run("pair"))
     assert view.status == "completed", view.error
     assert view.blocks[0].attempt == (2 if waiting == "retry" else 1)
+
+
+async def test_a_sensor_s_time_limit_holds_for_all_its_looks_together(tmp_path, database_url):
+    root = write_project(tmp_path / "project")
+    source = "from pathlib import Path\n@sensor(interval=0.1)\ndef look(*args, **kwargs):\n    print('looked')\n    return False\n"
+    write_pipeline(
+        root, "waits", {"never": ()}, {"never": source}, types={"never": "sensor"}, block_options={"never": {"timeout": 1}}
+    )  # fmt: skip
+    async with open_headrace(root, environ={**os.environ, "HEADRACE_DATABASE_URL": database_url}) as headrace:
+        async with asyncio.timeout(30):
+            view = await headrace.finished(await headrace.create_run("waits"))
+        lines = [line async for line in headrace.logs(view.id, "never")]
+    assert (view.status, view.blocks[0].attempt) == ("failed", 1)
+    assert "the sensor saw nothing within its limit of 1 s" in (view.reason or "")
+    assert len(lines) > 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
@@ -27,8 +28,14 @@ class RetryPolicy:
 
     def wait(self, failures: int, chance: float) -> float:
         """Seconds to wait after the `failures`-th failure; `chance`, from 0 to 1, is the jitter's random number."""
-        base = min(self.delay * self.factor ** max(failures - 1, 0), self.cap)
+        base = min(self.delay * self._growth(failures - 1), self.cap)
         return max(base * (1 + self.jitter * (2 * chance - 1)), 0.0)
+
+    def _growth(self, steps: int) -> float:
+        try:
+            return self.factor ** max(steps, 0)
+        except OverflowError:  # beyond any cap; so large that not even 0 seconds become endless ones by it
+            return sys.float_info.max
 
     def overlaid(self, values: Mapping[str, Any]) -> RetryPolicy:
         """This policy with those of its values replaced that `values` names (project < pipeline < block)."""

@@ -264,6 +264,8 @@ class RunDriver:
         attempt = self.state.blocks[ending.block].attempt
         self.parts.pool.release(ending.worker)
         turn.ended.append(ending.block)
+        under_way = self.under_way.pop(ending.block, None) or UnderWay(ending.started_at, ending.worker_pid)
+        ending = self._within_its_time(ending, under_way)
         outcome = self._outcome(ending)
         fact = Ended(ending.block, attempt, outcome, self.parts.clock.now(), self.parts.random.random(), ending.wait)
         if ending.error is not None:
@@ -272,7 +274,6 @@ class RunDriver:
             self.attempts.shelf.put(ending.block, ending.result_outputs)
             turn.outputs.extend(ending.outputs)
             self.errors.pop(ending.block, None)
-        under_way = self.under_way.pop(ending.block, None) or UnderWay(ending.started_at, ending.worker_pid)
         self._advance(turn, fact)
         if self.state.blocks[ending.block].waiting:
             self.under_way[ending.block] = under_way
@@ -284,6 +285,18 @@ class RunDriver:
         turn.attempts.append(
             EndedAttempt(ending.block, attempt, recorded, ending.error, ending.worker_pid, under_way.started_at)
         )
+
+    def _within_its_time(self, ending: Ending, under_way: UnderWay) -> Ending:
+        """A sensor's time limit holds for all its looks together; the last one comes when the time is up."""
+        limit = self.pipeline.by_uuid[ending.block].timeout
+        if ending.outcome is not BlockOutcome.WAITING or limit is None or under_way.started_at is None:
+            return ending
+        left = under_way.started_at.timestamp() + limit - self.parts.clock.now()
+        if left > 0:
+            return replace(ending, wait=min(ending.wait, left))
+        told = f"the sensor saw nothing within its limit of {limit:g} s."
+        error = {"kind": "timeout", "type": "TimeoutError", "message": told, "text": told, "traceback": []}
+        return replace(ending, outcome=BlockOutcome.FAILED, error=error)
 
     def _outcome(self, ending: Ending) -> BlockOutcome:
         if ending.outcome is BlockOutcome.STOPPED and self.state.ending is None:
