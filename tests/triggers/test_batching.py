@@ -12,6 +12,8 @@ from headrace.domain.triggers import Batch
 from headrace.store.database import Database
 from headrace.store.events import WaitingBatch
 from headrace.triggers.batching import due_in
+from headrace.triggers.left_waiting import REMOVED, REMOVED_SECONDS
+from headrace.triggers.waits import told_fates
 
 from tests.support.triggers import TriggerStack, trigger_stack, webhook, write_triggers
 
@@ -102,3 +104,76 @@ async def test_a_batch_whose_pipeline_broke_becomes_dead_letters(database: Datab
     row = await database.fetchrow("SELECT fate, reason FROM headrace.event_fate")
     assert row["fate"] == "dead"
     assert "load" in row["reason"]
+
+
+async def _fates(database: Database) -> list[tuple[str, str | None]]:
+    rows = await database.fetch("SELECT fate, reason FROM headrace.event_fate ORDER BY event_id")
+    return [(row["fate"], row["reason"]) for row in rows]
+
+
+@pytest.mark.parametrize(
+    "gathering", [{"batch": {"delay": 3600}}, {"backfill": {"last": 1}}], ids=["batch", "backfill"]
+)
+async def test_events_that_wait_make_one_run_once_their_trigger_gathers_no_more(
+    database: Database, root: Path, gathering: dict[str, object]
+) -> None:
+    write_triggers(root, "orders", [webhook("hook", **gathering)])
+    async with trigger_stack(database, root) as stack:
+        await stack.acceptor.accept_all([stack.event("webhook:hook", str(n), n) for n in range(3)])
+        await stack.batcher.look()
+        assert await _in_runs(database) == 0
+        write_triggers(root, "orders", [webhook("hook")])
+        await stack.book.look()
+        await stack.batcher.look()
+    (run,) = await database.fetch("SELECT variables FROM headrace.run")
+    assert run["variables"]["events"] == [0, 1, 2]
+    assert await _in_runs(database) == 3
+
+
+async def test_events_wait_for_a_trigger_that_is_switched_off_and_go_on_once_it_is_on(
+    database: Database, root: Path
+) -> None:
+    write_triggers(root, "orders", [webhook("hook", batch={"delay": 0})])
+    async with trigger_stack(database, root) as stack:
+        accepted = await stack.acceptor.accept(stack.event("webhook:hook", "1"))
+        write_triggers(root, "orders", [webhook("hook", batch={"delay": 0}, status="inactive")])
+        await stack.book.look()
+        await stack.batcher.look()
+        (fate,) = await told_fates(database, [accepted.event])
+        assert (fate.fate, fate.reason) == ("waiting", "until its trigger is active again")
+        write_triggers(root, "orders", [webhook("hook", batch={"delay": 0})])
+        await stack.book.look()
+        await stack.batcher.look()
+    assert await _in_runs(database) == 1
+
+
+async def test_events_of_a_trigger_that_was_removed_become_dead_letters(database: Database, root: Path) -> None:
+    write_triggers(root, "orders", [webhook("hook", batch={"delay": 0})])
+    async with trigger_stack(database, root) as stack:
+        accepted = await stack.acceptor.accept(stack.event("webhook:hook", "1"))
+        write_triggers(root, "orders", [])
+        await stack.book.look()
+        await stack.batcher.look()
+        (fate,) = await told_fates(database, [accepted.event])
+        assert fate.fate == "waiting"
+        assert "removed" in (fate.reason or "")
+        await database.execute(
+            "UPDATE headrace.trigger SET updated_at = now() - $1 * interval '1 second'", REMOVED_SECONDS + 1
+        )
+        await stack.book.look()
+        await stack.batcher.look()
+    assert await _fates(database) == [("dead", REMOVED)]
+
+
+@pytest.mark.parametrize("at_limit", ["skip", "cancel_oldest"])
+async def test_a_batch_keeps_its_triggers_limit(database: Database, root: Path, at_limit: str) -> None:
+    write_triggers(root, "orders", [webhook("hook", batch={"delay": 0}, max_active_runs=1, at_limit=at_limit)])
+    async with trigger_stack(database, root) as stack:
+        for key in ("1", "2"):
+            await stack.acceptor.accept(stack.event("webhook:hook", key))
+            await stack.batcher.look()
+    runs = await database.fetch("SELECT id, cancel_requested_at IS NOT NULL AS cancelled FROM headrace.run ORDER BY id")
+    if at_limit == "skip":
+        skipped = f"1 of at most 1 runs of its trigger are active (run {runs[0]['id']})"
+        assert await _fates(database) == [("run", None), ("skipped", skipped)]
+    assert [run["cancelled"] for run in runs] == ([False] if at_limit == "skip" else [True, False])

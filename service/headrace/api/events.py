@@ -17,8 +17,9 @@ from headrace.api.routes import Call, Route
 from headrace.api.served import Served
 from headrace.domain.events import Accepted, Fate
 from headrace.domain.scopes import Scope
-from headrace.store.events import NO_MATCH, EventSummary, StoredEvent, StoredFate, fates_of, newest_events, stored_event
+from headrace.store.events import NO_MATCH, EventSummary, StoredEvent, StoredFate, newest_events, stored_event
 from headrace.triggers.replaying import UnknownEvent
+from headrace.triggers.waits import told_fates
 
 MOST_REPLAYED = 1000
 
@@ -129,7 +130,7 @@ async def list_events(call: Call, query: EventsQuery) -> Page[EventLine]:
         fate=query.fate,
     )
     page = page_of(found, query.limit, lambda event: event.id)
-    fates = await fates_of(served.opened, [event.id for event in page.items])
+    fates = await told_fates(served.opened, [event.id for event in page.items])
     return Page(tuple(_line(served, event, fates) for event in page.items), page.next)
 
 
@@ -148,7 +149,7 @@ async def show_event(call: Call, path: EventPath) -> EventView:
         occurred_at=event.occurred_at,
         received_at=event.received_at,
         replay_of=event.replay_of,
-        fates=tuple(map(_fate, await fates_of(call.served.opened, [event.id]))),
+        fates=tuple(map(_fate, await told_fates(call.served.opened, [event.id]))),
     )
 
 

@@ -197,6 +197,8 @@ class _Entry:
 
     def _built(self, kind: TriggerKind, when: When) -> Trigger:
         limit, at_limit = self._limit()
+        if self.values.get("backfill") is not None and {"batch", "debounce"} & self.values.keys():
+            self.refuse("backfill", "it has both a batch and a backfill.", "Remove one of them.")
         fails = self._one("allow_blocks_to_fail")
         return Trigger(
             pipeline=self.pipeline,

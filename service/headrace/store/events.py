@@ -15,6 +15,7 @@ from headrace.domain.triggers import AtLimit
 from headrace.store.database import Database, as_stored, json_item
 from headrace.store.queries import QUERIES
 from headrace.store.runs import Claimant, ClaimedRun
+from headrace.store.triggers import RETIRED
 
 STATEMENT_SECONDS = 30.0
 
@@ -92,6 +93,14 @@ class WaitingBackfill:
 
     trigger_id: int
     event: WaitingEvent
+
+
+@dataclass(frozen=True, slots=True)
+class LeftWaiting:
+    """A trigger that gathers no events, and has some waiting; `removed_for` is None unless it was removed."""
+
+    trigger_id: int
+    removed_for: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,6 +288,18 @@ async def make_batch_run(connection: Any, new: BatchRun, events: Sequence[int]) 
     )
 
 
+async def left_waiting(database: Database, projects: Sequence[int], gathering: Sequence[int]) -> list[LeftWaiting]:
+    """The triggers of some projects, but for those that gather events, for which events wait."""
+    rows = await database.fetch(QUERIES["left_waiting"], list(projects), list(gathering), RETIRED)
+    return [LeftWaiting(**row) for row in rows]
+
+
+async def bury_left_waiting(connection: Any, trigger: int, reason: str) -> int:
+    """Make dead letters of what waits for a trigger that is removed still; how many there were."""
+    rows = await connection.fetch(QUERIES["bury_left_waiting"], trigger, RETIRED, reason, timeout=STATEMENT_SECONDS)
+    return len(rows)
+
+
 async def waiting_for_backfill(connection: Any, triggers: Sequence[int], most: int) -> list[WaitingBackfill]:
     """Events whose backfill is still to be made, locked for the caller's transaction."""
     rows = await connection.fetch(QUERIES["waiting_for_backfill"], list(triggers), most, timeout=STATEMENT_SECONDS)
@@ -338,6 +359,25 @@ class StoredFate:
     reason: str | None
     run_id: int | None
     decided_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class TriggerWait:
+    """A trigger for which events wait: how many and since when, by the database's clock, and how it stands itself."""
+
+    trigger_id: int
+    status: str
+    reason: str | None
+    definition: Mapping[str, Any]
+    waiting: int
+    first_at: datetime
+    last_at: datetime
+    now: datetime
+
+
+async def waits_of_triggers(database: Database, triggers: Sequence[int]) -> list[TriggerWait]:
+    """What there is to tell of some triggers for which events wait."""
+    return [TriggerWait(**row) for row in await database.fetch(QUERIES["waits_of_triggers"], list(triggers))]
 
 
 NO_MATCH = "no match"

@@ -13,6 +13,8 @@ from headrace.store.queries import QUERIES
 
 RETIRED_BY_FILE = "its file no longer names it"
 RETIRED_BY_API = "it was removed"
+RETIRED = [RETIRED_BY_FILE, RETIRED_BY_API]
+"""Reasons of triggers that are inactive because they are no more."""
 _NONE: Mapping[str, str] = MappingProxyType({})
 
 

@@ -13,12 +13,13 @@ from rich.text import Text
 from headrace.engine.headrace import Headrace
 from headrace.project.following import FollowedProject
 from headrace.service import open_headrace
-from headrace.store.events import StoredFate, fates_of, newest_events
+from headrace.store.events import StoredFate, newest_events
 from headrace.terminal.errors import ExitCode
 from headrace.terminal.looks import moment
 from headrace.terminal.screen import Screen
 from headrace.triggers.intake import Intake
 from headrace.triggers.replaying import find_event
+from headrace.triggers.waits import told_fates
 
 FATES = {
     "run": "green",
@@ -38,7 +39,7 @@ async def list_events(
         found = await newest_events(
             headrace.database, [headrace.project_id], limit=limit, before=before, source=source, fate=fate
         )
-        fates = await fates_of(headrace.database, [event.id for event in found])
+        fates = await told_fates(headrace.database, [event.id for event in found])
     if screen.is_json:
         screen.out.write_json(
             [
@@ -66,7 +67,7 @@ async def show_event(screen: Screen, number: int) -> ExitCode:
     """Print an event whole, with the reason of each of its fates. Raises UnknownEvent."""
     async with open_headrace(screen.project, drive=False) as headrace:
         event = await find_event(headrace.database, number)
-        fates = await fates_of(headrace.database, [number])
+        fates = await told_fates(headrace.database, [number])
     body = None if event.body is None else event.body.decode("utf-8", "replace")
     if screen.is_json:
         screen.out.write_json({**asdict(event), "body": body, "fates": [asdict(each) for each in fates]})

@@ -15,8 +15,11 @@ from headrace.project.plain import UnusableVariable
 from headrace.store.database import Database
 from headrace.store.events import (
     BatchRun,
+    TriggerLimit,
     WaitingBatch,
     WaitingEvent,
+    active_runs,
+    cancel_runs,
     end_waiting,
     lock_trigger_now,
     make_batch_run,
@@ -24,6 +27,8 @@ from headrace.store.events import (
     waiting_events,
 )
 from headrace.triggers.book import KnownTrigger, TriggerBook
+from headrace.triggers.left_waiting import HandingOn
+from headrace.triggers.limiting import skip_reason, too_many
 from headrace.triggers.matching import event_names, run_variables
 from headrace.triggers.pinning import Pinned, PipelinePins, overrides_of
 from headrace.triggers.planning import limits_of
@@ -43,6 +48,9 @@ class Batcher:
     made_runs: Callable[[Sequence[int]], None] = lambda runs: None
     rounds: Rounds = field(default_factory=lambda: Rounds("batches"))
 
+    def __post_init__(self) -> None:
+        self._handing_on = HandingOn(self.database, self.book, self._flush)
+
     def wake(self, trigger: int) -> None:
         """Hear that a trigger has one event more waiting."""
         self.rounds.wake()
@@ -53,12 +61,12 @@ class Batcher:
 
     async def look(self) -> float:
         """Make the runs that are due; seconds until the next one is, NOTHING_DUE for none."""
+        pause = 0.0 if await self._handing_on.look() else NOTHING_DUE
         batching = {known.id: known for known in self.book.batching}
         if not batching:
-            return NOTHING_DUE
+            return pause
         async with self.database.connection() as connection:
             found = await waiting_batches(connection, list(batching))
-        pause = NOTHING_DUE
         for waiting in found:
             known = batching[waiting.trigger_id]
             assert known.trigger.batch is not None  # noqa: S101 - those without are left out above
@@ -96,21 +104,32 @@ class Batcher:
     ) -> int | None:
         ids = [event.id for event in events]
         try:
-            new = None if pinned is None else _batch_run(known, events, pinned)
+            planned = None if pinned is None else _batch_run(known, events, pinned)
         except (TemplateError, UnusableVariable) as error:
-            new, fault = None, f"trigger {known.trigger.pipeline}/{known.trigger.name}: {error}"
-        if new is None:
+            planned, fault = None, f"trigger {known.trigger.pipeline}/{known.trigger.name}: {error}"
+        if planned is None:
             await end_waiting(connection, known.id, ids, Fate.DEAD, fault)
             return None
+        new, limit = planned
+        if limit is not None:
+            active = (await active_runs(connection, [known.id]))[known.id]
+            if (reason := skip_reason(limit, active)) is not None:
+                await end_waiting(connection, known.id, ids, Fate.SKIPPED, reason)
+                return None
+            await cancel_runs(connection, too_many(limit, active))
         return await make_batch_run(connection, new, ids)
 
 
-def _batch_run(known: KnownTrigger, events: Sequence[WaitingEvent], pinned: Pinned) -> BatchRun:
+def _batch_run(
+    known: KnownTrigger, events: Sequence[WaitingEvent], pinned: Pinned
+) -> tuple[BatchRun, TriggerLimit | None]:
+    """The run of a batch, and the limit that is to be looked at before it is made."""
     trigger = known.trigger
     variables = run_variables(trigger, known.project.environ, batch_names(events), None, {})
     variables["events"] = [shielded(event.payload) for event in events]
-    gates, _ = limits_of(known, pinned.pipeline, variables)
-    return BatchRun(known.project.id, trigger.pipeline, pinned.version, variables, trigger.priority, known.id, gates)
+    gates, limit = limits_of(known, pinned.pipeline, variables)
+    new = BatchRun(known.project.id, trigger.pipeline, pinned.version, variables, trigger.priority, known.id, gates)
+    return new, limit
 
 
 def due_in(batch: Batch, waiting: WaitingBatch) -> float:

@@ -9,7 +9,6 @@ from typing import Any
 import asyncpg
 
 from headrace.domain.events import Accepted, Fate
-from headrace.domain.triggers import AtLimit
 from headrace.engine.births import Births
 from headrace.store.database import Database
 from headrace.store.events import (
@@ -20,6 +19,7 @@ from headrace.store.events import (
     cancel_runs,
     lock_triggers,
 )
+from headrace.triggers.limiting import skip_reason, too_many
 
 MOST_ATTEMPTS = 5
 
@@ -69,9 +69,10 @@ class Recorder:
         active = await active_runs(connection, limited)
         decided = [_decided(item, active) for item in planned]
         accepted, _ = await accept_events(connection, [item for item, _ in decided])
-        too_many = [run for (_, runs), answer in zip(decided, accepted, strict=True) if answer.is_new for run in runs]
-        if too_many:
-            await cancel_runs(connection, too_many)
+        pairs = zip(decided, accepted, strict=True)
+        cancelled = [run for (_, runs), answer in pairs if answer.is_new for run in runs]
+        if cancelled:
+            await cancel_runs(connection, cancelled)
         return accepted
 
 
@@ -91,22 +92,15 @@ def _limited_triggers(planned: Sequence[PlannedEvent]) -> list[int]:
 def _decided(planned: PlannedEvent, active: Mapping[int, list[int]]) -> tuple[PlannedEvent, list[int]]:
     """The event with what its triggers' limits make of it, and the runs that are to be cancelled for it."""
     fates: list[PlannedFate] = []
-    too_many: list[int] = []
+    cancelled: list[int] = []
     for fate in planned.fates:
         if fate.limit is None or fate.trigger is None:
             fates.append(fate)
             continue
         runs = active[fate.trigger]
-        beyond = len(runs) - fate.limit.most + 1
-        if beyond > 0 and fate.limit.at_limit is AtLimit.SKIP:
-            fates.append(_skipped(fate, runs, fate.limit.most))
+        if (reason := skip_reason(fate.limit, runs)) is not None:
+            fates.append(PlannedFate(fate.trigger, Fate.SKIPPED, reason))
             continue
         fates.append(fate)
-        too_many += runs[: max(beyond, 0)]
-    return replace(planned, fates=tuple(fates)), too_many
-
-
-def _skipped(fate: PlannedFate, active: Sequence[int], most: int) -> PlannedFate:
-    listed = ", ".join(map(str, active[:5]))
-    reason = f"{len(active)} of at most {most} runs of its trigger are active (run {listed})"
-    return PlannedFate(fate.trigger, Fate.SKIPPED, reason)
+        cancelled += too_many(fate.limit, runs)
+    return replace(planned, fates=tuple(fates)), cancelled

@@ -99,6 +99,14 @@ FROM headrace.event_fate
 WHERE fate = 'waiting' AND trigger_id = ANY ($1::bigint[])
 GROUP BY trigger_id;
 
+-- name: waits_of_triggers
+-- Some triggers with events that wait: how they stand, how many wait, since when and until when the last came.
+SELECT t.id AS trigger_id, t.status, t.reason, t.definition, count(*) AS waiting, min(f.decided_at) AS first_at,
+       max(f.decided_at) AS last_at, now() AS now
+FROM headrace.trigger AS t JOIN headrace.event_fate AS f ON f.trigger_id = t.id AND f.fate = 'waiting'
+WHERE t.id = ANY ($1::bigint[])
+GROUP BY t.id;
+
 -- name: lock_trigger_now
 -- Take a trigger's lock only if nobody has it.
 SELECT id FROM headrace.trigger WHERE id = $1 FOR UPDATE SKIP LOCKED;
@@ -128,6 +136,24 @@ WITH made AS (
     FROM made WHERE f.trigger_id = $6 AND f.event_id = ANY ($7::bigint[]) AND f.fate = 'waiting'
 )
 SELECT id FROM made;
+
+-- name: left_waiting
+-- The triggers of some projects ($1), but for those that gather events ($2), for which events wait; and since how many
+-- seconds those are removed whose reason ($3) tells so.
+SELECT t.id AS trigger_id,
+       CASE WHEN t.status = 'inactive' AND t.reason = ANY ($3::text[])
+            THEN EXTRACT(EPOCH FROM now() - t.updated_at)::float8 END AS removed_for
+FROM headrace.trigger AS t
+WHERE t.project_id = ANY ($1::bigint[]) AND t.id <> ALL ($2::bigint[])
+  AND EXISTS (SELECT FROM headrace.event_fate AS f WHERE f.trigger_id = t.id AND f.fate = 'waiting')
+ORDER BY t.id;
+
+-- name: bury_left_waiting
+-- Make dead letters of the events that wait for a trigger, if it is removed still.
+UPDATE headrace.event_fate AS f SET fate = 'dead', reason = $3, decided_at = now()
+WHERE f.trigger_id = $1 AND f.fate = 'waiting'
+  AND EXISTS (SELECT FROM headrace.trigger AS t WHERE t.id = $1 AND t.status = 'inactive' AND t.reason = ANY ($2::text[]))
+RETURNING f.event_id;
 
 -- name: waiting_for_backfill
 -- Events that wait for some triggers' backfills to be made, the first first; others take others.
