@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -29,15 +30,8 @@ OPEN = {
 
 def address(route: Route) -> str:
     """A path of the route with something in each of its places."""
-    return (
-        route.path.replace("{pipeline}", "orders")
-        .replace("{block}", "load")
-        .replace("{index}", "0")
-        .replace("{run}", "1")
-        .replace("{token}", "1")
-        .replace("{event}", "1")
-        .replace("{trigger}", "1")
-    )
+    given = {"pipeline": "orders", "block": "load", "index": "0"}
+    return re.sub(r"\{(\w+)\}", lambda place: given.get(place[1], "1"), route.path)
 
 
 def shapes(path: str) -> Iterator[str]:
