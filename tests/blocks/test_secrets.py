@@ -29,5 +29,6 @@ def test_a_profile_finds_its_secrets_and_names_the_one_that_is_missing(
     monkeypatch.setenv("API_KEY", "hush")
     assert ConfigFileLoader(path)["POSTGRES_PASSWORD"] == "hush"
     monkeypatch.delenv("API_KEY")
+    profile = ConfigFileLoader(path)
     with pytest.raises(ConnectionFault, match=r"no secret API_KEY.*POSTGRES_PASSWORD"):
-        ConfigFileLoader(path)
+        profile["POSTGRES_PASSWORD"]
