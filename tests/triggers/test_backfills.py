@@ -285,9 +285,7 @@ async def test_a_backfill_waits_while_its_pipeline_cannot_be_read_and_then_goes_
 async def test_what_fails_for_one_interval_makes_no_run_that_the_backfill_does_not_know_of(
     stack: TriggerStack, root: Path
 ) -> None:
-    options = {
-        "concurrency_config": {"concurrency_key": "{{ 1 // (interval_start_datetime['$datetime'][9] | int - 2) }}"}
-    }
+    options = {"concurrency_config": {"concurrency_key": "{{ 1 // (interval_start_datetime.day - 2) }}"}}
     write_pipeline(root, "orders", {"load": []}, options=options)
     backfilling = Backfilling(stack.database)
     backfill = await backfilling.create(request(stack, 2))

@@ -411,6 +411,7 @@ async def test_a_schedule_that_cannot_be_followed_here_harms_no_other(
     assert "Mars/Olympus" in told[0]
 
 
+@pytest.mark.alone
 async def test_five_hundred_slots_of_one_second_are_events_within_a_second(
     database: Database, root: Path, clock: MovedClock
 ) -> None:
