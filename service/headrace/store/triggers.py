@@ -100,9 +100,9 @@ async def live_api_triggers(database: Database, project: int) -> list[TriggerRow
     return [row for row in rows if row.origin == "api" and row.reason != RETIRED_BY_API]
 
 
-async def edition_of_triggers(database: Database, project: int) -> str:
-    """What is another one after each change of a project's triggers, removals too."""
-    return str(await database.fetchval(QUERIES["edition_of_triggers"], project))
+async def edition_of_triggers(database: Database, project: int) -> int:
+    """A number that is another one after each change of a project's triggers."""
+    return int(await database.fetchval(QUERIES["edition_of_triggers"], project))
 
 
 async def keep_api_trigger(

@@ -68,7 +68,7 @@ class TriggerBook:
     """Sources to which triggers listen that this version does not understand, and why."""
     _by_id: dict[int, KnownTrigger] = field(default_factory=dict)
     _stamps: dict[int, Stamps] = field(default_factory=dict)
-    _editions: dict[int, str] = field(default_factory=dict)
+    _editions: dict[int, int] = field(default_factory=dict)
     _rows: dict[int, list[TriggerRow]] = field(default_factory=dict)
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
     _ready: asyncio.Event = field(default_factory=asyncio.Event)

@@ -43,8 +43,8 @@ SELECT id, pipeline, name, kind, origin, source, status, reason, definition, cre
 FROM headrace.trigger WHERE project_id = $1 ORDER BY pipeline, name;
 
 -- name: edition_of_triggers
--- What is another one after each change of a project's triggers, removals too: cheap to ask again and again.
-SELECT concat_ws('/', count(*), sum(id), sum(edition)) FROM headrace.trigger WHERE project_id = $1;
+-- A number that is another one after each change of a project's triggers: cheap to ask again and again.
+SELECT COALESCE(sum(edition), 0)::bigint FROM headrace.trigger WHERE project_id = $1;
 
 -- name: keep_api_trigger
 -- Make or change a trigger that lives in the database; no row where a file has one of this name.
