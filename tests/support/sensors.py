@@ -22,8 +22,9 @@ from headrace.triggers.sensors import Sensors, SensorSettings
 
 from tests.support.checkout import ROOT
 from tests.support.triggers import TriggerStack, make_stack
-from tests.support.waiting import until
 from tests.support.workers import make_pool
+
+LOOK_SECONDS = 0.02
 
 
 def write_sensor(root: Path, name: str, source: str) -> Path:
@@ -41,15 +42,6 @@ def sensor(name: str, **settings: Any) -> dict[str, Any]:
 
 async def no_questions(project: int, question: str, content: Mapping[str, Any]) -> Any:
     raise AssertionError(f"nobody was expected to ask for {question}")
-
-
-async def shared_out(database: Database) -> dict[int, int]:
-    """How many sensors each service looks for, by its pid; those of nobody under 0."""
-    rows = await database.fetch(
-        """SELECT COALESCE(v.pid, 0) AS pid, count(*) AS sensors FROM headrace.sensor AS s
-        LEFT JOIN headrace.service AS v ON v.id = s.owner AND v.lease_until > now() GROUP BY 1"""
-    )
-    return {row["pid"]: row["sensors"] for row in rows}
 
 
 @dataclass
@@ -78,11 +70,17 @@ class SensorService:
 
     async def until_events(self, name: str, number: int, *, within: float = 20) -> list[Any]:
         """The payloads of a sensor's events, once there are so many."""
-        return await until(lambda: self.payloads(name), lambda found: len(found) >= number, within=within)
+        async with asyncio.timeout(within):
+            while len(found := await self.payloads(name)) < number:
+                await asyncio.sleep(LOOK_SECONDS)
+        return found
 
     async def until(self, name: str, holds: Any, *, within: float = 20) -> SensorView:
         """The sensor's view, once something holds of it."""
-        return await until(lambda: self.view(name), holds, within=within)
+        async with asyncio.timeout(within):
+            while not holds(view := await self.view(name)):
+                await asyncio.sleep(LOOK_SECONDS)
+        return view
 
 
 @asynccontextmanager

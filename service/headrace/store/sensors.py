@@ -9,7 +9,6 @@ from typing import Any
 from uuid import UUID
 
 from headrace.domain.errors import HeadraceError
-from headrace.domain.sharing import Standing
 from headrace.store.database import Database
 from headrace.store.queries import QUERIES
 
@@ -125,32 +124,17 @@ async def keep_sensors(database: Database, project_id: int, settings: Mapping[st
     await database.execute(QUERIES["keep_sensors"], project_id, names, [settings[name] for name in names])
 
 
-async def renew_sensor_lease(
-    database: Database, service: UUID, host: str, pid: int, seconds: float, projects: Sequence[int]
-) -> None:
-    """Prolong to `seconds` from now the lease of a service that looks for sensors of these projects."""
-    await database.execute(QUERIES["renew_sensor_lease"], service, host, pid, seconds, list(projects))
-
-
-async def sensor_standings(
-    database: Database, service: UUID, sensors: Sequence[tuple[int, str]]
-) -> dict[int, Standing]:
-    """How sensors, told by project and name, stand for a service; by project, none where all are paused."""
-    projects, names = [project for project, _ in sensors], [name for _, name in sensors]
-    rows = await database.fetch(QUERIES["sensor_standings"], service, projects, names)
-    return {row["project_id"]: _standing(row, service) for row in rows}
-
-
-def _standing(row: Mapping[str, Any], service: UUID) -> Standing:
-    held = dict(zip(row["held"] or (), row["fences"] or (), strict=True))
-    return Standing(row["sensors"], row["free"], held, frozenset({service, *(row["services"] or ())}))
+async def renew_sensor_lease(database: Database, service: UUID, host: str, pid: int, seconds: float) -> dict[int, int]:
+    """Prolong a service's lease to `seconds` from now; the fencing token of each sensor that it holds, by id."""
+    rows = await database.fetch(QUERIES["renew_sensor_lease"], service, host, pid, seconds)
+    return {row["id"]: row["fence"] for row in rows}
 
 
 async def claim_sensors(
-    database: Database, service: UUID, project_id: int, names: Sequence[str], running: Sequence[int], most: int
+    database: Database, service: UUID, project_id: int, names: Sequence[str], running: Sequence[int]
 ) -> list[ClaimedSensor]:
     """Take those of the named sensors that no live service holds; `running` are those that this one runs already."""
-    rows = await database.fetch(QUERIES["claim_sensors"], service, project_id, list(names), list(running), most)
+    rows = await database.fetch(QUERIES["claim_sensors"], service, project_id, list(names), list(running))
     return [ClaimedSensor(**row) for row in rows]
 
 

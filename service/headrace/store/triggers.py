@@ -100,9 +100,10 @@ async def live_api_triggers(database: Database, project: int) -> list[TriggerRow
     return [row for row in rows if row.origin == "api" and row.reason != RETIRED_BY_API]
 
 
-async def edition_of_triggers(database: Database, project: int) -> int:
-    """A number that is another one after each change of a project's triggers."""
-    return int(await database.fetchval(QUERIES["edition_of_triggers"], project))
+async def triggers_changed_at(database: Database, project: int) -> tuple[int, datetime | None]:
+    """How many triggers a project has, and when one of them last changed."""
+    row = await database.fetchrow(QUERIES["triggers_changed_at"], project)
+    return row["triggers"], row["changed_at"]
 
 
 async def keep_api_trigger(

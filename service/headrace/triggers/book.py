@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 
 import anyio
@@ -17,7 +18,7 @@ from headrace.project.reading import pipeline_uuids
 from headrace.project.triggers import TriggerReading, read_triggers
 from headrace.store.database import Database
 from headrace.store.errors import DATABASE_AWAY
-from headrace.store.triggers import FileTrigger, TriggerRow, edition_of_triggers, keep_triggers, triggers_of
+from headrace.store.triggers import FileTrigger, TriggerRow, keep_triggers, triggers_changed_at, triggers_of
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +30,7 @@ EMPTY_SECONDS = 10.0
 
 Stamps = tuple[tuple[str, int, int], ...]
 """Path, mtime in ns and size of every file of triggers."""
+DatabaseState = tuple[int, datetime | None]
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ class TriggerBook:
     """Sources to which triggers listen that this version does not understand, and why."""
     _by_id: dict[int, KnownTrigger] = field(default_factory=dict)
     _stamps: dict[int, Stamps] = field(default_factory=dict)
-    _editions: dict[int, int] = field(default_factory=dict)
+    _states: dict[int, DatabaseState] = field(default_factory=dict)
     _rows: dict[int, list[TriggerRow]] = field(default_factory=dict)
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
     _ready: asyncio.Event = field(default_factory=asyncio.Event)
@@ -145,11 +147,11 @@ class TriggerBook:
         stamps = await asyncio.to_thread(trigger_file_stamps, project.root)
         if stamps != self._stamps.get(project.id):
             await self._read(project, stamps)
-        edition = await edition_of_triggers(self.database, project.id)
-        if edition == self._editions.get(project.id):
+        state = await triggers_changed_at(self.database, project.id)
+        if state == self._states.get(project.id):
             return False
         self._rows[project.id] = await triggers_of(self.database, project.id)
-        self._editions[project.id] = edition
+        self._states[project.id] = state
         return True
 
     async def _read(self, project: ServedProject, stamps: Stamps) -> None:

@@ -30,9 +30,6 @@ GRACE_SECONDS = 2.0
 FIRST_PAUSE = 1.0
 LONGEST_PAUSE = 300.0
 LINES_KEPT = 50
-BEATS_IN_DEADLINE = 5
-LONGEST_BEAT = 15.0
-"""How often a generator says that it is alive, at least so many times within its deadline."""
 _NUMBERS = count(1)
 
 Questions = Callable[[int, str, Mapping[str, Any]], Awaitable[Any]]
@@ -71,10 +68,7 @@ class LookWorkers(Protocol):
 
 @dataclass
 class Lookout:
-    """One sensor that this service holds.
-
-    `note` is called after each look with what it came to; `sure` waits until it is certain that the service holds it.
-    """
+    """One sensor that this service holds. `note` is called after each look with what it came to."""
 
     definition: SensorDefinition
     deliverer: Deliverer
@@ -83,7 +77,6 @@ class Lookout:
     random: random.Random
     questions: Questions
     note: Callable[[LookNote], None]
-    sure: Callable[[], Awaitable[None]]
     failures: int = 0
     scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
     stamp: tuple[int, int] | None = None
@@ -95,31 +88,18 @@ class Lookout:
     _answering: int = 0
     _is_overdue: bool = False
     _is_lost: bool = False
-    _is_leaving: bool = False
     _lines: list[str] = field(default_factory=list)
 
     async def run(self, due_in: float) -> None:
         """Look until the scope is cancelled or the sensor is lost; the first time in `due_in` seconds."""
         due = self.clock.monotonic() + due_in
         with self.scope:
-            while not (self._is_lost or self._is_leaving):
+            while not self._is_lost:
                 await self.clock.sleep(max(due - self.clock.monotonic(), 0.0))
-                await self.sure()
                 began = self.clock.monotonic()
                 failure = await self._seen_through()
                 late, due = began - due, self._next(due, began, failed=failure is not None)
                 self._tell(failure, began, late, due)
-
-    def leave(self) -> None:
-        """End: a look that is under way comes to its end first, a generator does not."""
-        self._is_leaving = True
-        if not self._is_looking or self._is_stream:
-            self.scope.cancel()
-
-    @property
-    def is_looking(self) -> bool:
-        """Whether a look is under way."""
-        return self._is_looking
 
     @property
     def is_streaming(self) -> bool:
@@ -260,9 +240,7 @@ class Lookout:
             case "begin":
                 self._interval, self._deadline = content["interval"], content["deadline"]
                 self._is_stream = content["stream"]
-                if self._is_leaving and self._is_stream:
-                    self.scope.cancel()
-                return {"beat": min(self.deadline / BEATS_IN_DEADLINE, LONGEST_BEAT)}
+                return None
             case "beat":
                 return None
             case "deliver":

@@ -8,14 +8,12 @@ import os
 import random
 import socket
 from collections import defaultdict
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from uuid import UUID, uuid4
 
 import anyio
 from anyio.abc import TaskGroup
 
-from headrace.domain.sharing import Sharing, Standing
 from headrace.domain.triggers import TriggerKind
 from headrace.store.database import Database
 from headrace.store.errors import DATABASE_AWAY
@@ -27,7 +25,6 @@ from headrace.store.sensors import (
     note_looks,
     release_sensors,
     renew_sensor_lease,
-    sensor_standings,
 )
 from headrace.triggers.book import TriggerBook
 from headrace.triggers.delivering import Accepting, Deliverer, SteadyClock
@@ -46,20 +43,14 @@ class SensorSettings:
     lease: float = 15.0
     """A service that was not heard of for so long has lost its sensors."""
     poll: float = 1.0
-    """How often pauses, cursors that were put, and free sensors are looked at."""
-
-
-NEVER = float("-inf")
-RENEWED_AFTER = 0.2
-"""Of a lease: the share of it that is over when it is prolonged."""
+    """How often leases, pauses, cursors that were put, and free sensors are looked at."""
 
 
 @dataclass
 class Sensors:
     """Looks for the sensors that the book's triggers listen to, as far as no other service does.
 
-    Several services share them out: each takes at most its fair share, and gives back what it has beyond that when
-    another one joins. `questions` answers what sensors ask beside their deliveries.
+    `questions` answers what sensors ask beside their deliveries.
     """
 
     database: Database
@@ -72,20 +63,11 @@ class Sensors:
     random: random.Random = field(default_factory=random.Random)
     id: UUID = field(default_factory=uuid4)
     _running: dict[int, Lookout] = field(default_factory=dict)
-    _leaving: set[int] = field(default_factory=set)
-    """Those that are to be given back, or to be taken up anew, once their lookout has ended."""
-    _left: set[int] = field(default_factory=set)
-    """Those whose lookout has ended for that."""
     _known: Definitions = field(default_factory=dict)
-    _edition: int = -1
-    """The edition of the book that `_known` is of."""
-    _sharing: dict[int, Sharing] = field(default_factory=dict)
     _notes: dict[int, LookNote] = field(default_factory=dict)
     _woken: asyncio.Event = field(default_factory=asyncio.Event)
     _ready: asyncio.Event = field(default_factory=asyncio.Event)
-    _renewed_at: float = NEVER
-    _sure_until: float = NEVER
-    _assured: asyncio.Event = field(default_factory=asyncio.Event)
+    _renewed_at: float = 0.0
 
     async def ready(self) -> None:
         """Wait until sensors were looked after once."""
@@ -97,7 +79,6 @@ class Sensors:
 
     async def run(self) -> None:
         """Serve until cancelled; then end what looks and give the sensors back."""
-        self._renewed_at = self._sure_until = NEVER
         await self.book.ready()
         try:
             async with anyio.create_task_group() as tasks:
@@ -128,7 +109,6 @@ class Sensors:
         try:
             await self._write_notes()
             await release_sensors(self.database, self.id)
-            self._leaving, self._left = set(), set()
         except DATABASE_AWAY as error:
             log.warning("the sensors of this service could not be given back (%s): its lease runs out by itself", error)
 
@@ -136,28 +116,16 @@ class Sensors:
         await self._take_in_book()
         await self._write_notes()
         await self._renew()
-        standings = await sensor_standings(self.database, self.id, list(self._known))
-        self._end_lost(standings)
-        self._end_stale()
-        for project, standing in standings.items():
-            self._sharing.setdefault(project, Sharing(self.settings.lease))
-            self._make_room(project, standing)
-        left = await self._release()
-        for project, standing in standings.items():
-            await self._claim(tasks, project, standing, left)
+        await self._give_back()
+        await self._claim(tasks)
 
     async def _take_in_book(self) -> None:
-        edition = self.book.edition
-        if edition == self._edition:
-            return
         definitions = sensor_definitions(self.book.of_kind(TriggerKind.SENSOR))
-        if definitions != self._known:
-            for project, group in _by_project(definitions).items():
-                await keep_sensors(self.database, project, {item.name: dict(item.settings) for item in group})
-            if _by_project(definitions).keys() != _by_project(self._known).keys():
-                self._renewed_at = NEVER
-            self._known = definitions
-        self._edition = edition
+        if definitions == self._known:
+            return
+        for project, group in _by_project(definitions).items():
+            await keep_sensors(self.database, project, {item.name: dict(item.settings) for item in group})
+        self._known = definitions
 
     async def _write_notes(self) -> None:
         notes, self._notes = self._notes, {}
@@ -170,89 +138,51 @@ class Sensors:
             raise
 
     async def _renew(self) -> None:
-        """Prolong the lease when a good part of it is over."""
+        """Prolong the lease, and end what looks for a sensor that is not held any more under the same token."""
         asked_at = self.clock.monotonic()
-        if asked_at - self._renewed_at < self.settings.lease * RENEWED_AFTER:
-            return
-        projects = sorted(_by_project(self._known))
-        host, pid = socket.gethostname(), os.getpid()
-        await renew_sensor_lease(self.database, self.id, host, pid, self.settings.lease, projects)
+        held = await renew_sensor_lease(self.database, self.id, socket.gethostname(), os.getpid(), self.settings.lease)
         self._renewed_at = asked_at
-
-    def _end_lost(self, standings: Mapping[int, Standing]) -> None:
-        """End what looks for a sensor that is not held any more under the same token; the others may go on looking."""
-        held = {sensor: fence for standing in standings.values() for sensor, fence in standing.held.items()}
         for sensor, lookout in self._running.items():
-            if held.get(sensor) != lookout.deliverer.held.fence and self._is_known(lookout):
-                lookout.scope.cancel()
-        self._sure_until = self._renewed_at + self.settings.lease
-        self._assured.set()
-        self._assured = asyncio.Event()
+            if held.get(sensor) != lookout.deliverer.held.fence:
+                self._end(sensor)
 
     def _end_expired(self) -> None:
         """Without a lease nothing may look: another service does by now."""
         if self.clock.monotonic() - self._renewed_at > self.settings.lease:
-            for lookout in self._running.values():
-                lookout.scope.cancel()
+            for sensor in self._running:
+                self._end(sensor)
 
-    async def _sure(self) -> None:
-        """Wait until it is certain that the lease holds: after standing still, this service may have lost it."""
-        while self.clock.monotonic() >= self._sure_until:
-            await self._assured.wait()
+    def _end(self, sensor: int) -> None:
+        self._running[sensor].scope.cancel()
 
-    def _end_stale(self) -> None:
+    async def _give_back(self) -> None:
         """Let go of sensors whose definition is not what it was; they are taken again as they are now."""
-        for sensor, lookout in self._running.items():
-            if self._is_stale(lookout):
-                self._leaving.add(sensor)
-                lookout.scope.cancel()
-
-    def _is_known(self, lookout: Lookout) -> bool:
-        return (lookout.definition.project.id, lookout.definition.name) in self._known
+        stale = [sensor for sensor, lookout in self._running.items() if self._is_stale(lookout)]
+        for sensor in stale:
+            self._end(sensor)
+        if stale:
+            await release_sensors(self.database, self.id, stale)
 
     def _is_stale(self, lookout: Lookout) -> bool:
         definition = lookout.definition
         known = self._known.get((definition.project.id, definition.name))
         return known != definition or (lookout.is_streaming and lookout.stamp != definition.stamp())
 
-    def _make_room(self, project: int, standing: Standing) -> None:
-        """Give back what is beyond a fair share once another service has joined."""
-        held = [sensor for sensor in self._running if sensor in standing.held and sensor not in self._leaving]
-        beyond = self._sharing[project].beyond(standing)
-        for sensor in sorted(held, key=lambda sensor: self._running[sensor].is_looking)[:beyond]:
-            self._leaving.add(sensor)
-            self._running[sensor].leave()
-
-    async def _release(self) -> frozenset[int]:
-        """Give back sensors whose lookouts have ended, with what their last looks came to; tells which."""
-        left = frozenset(self._left)
-        if left:
-            await self._write_notes()
-            await release_sensors(self.database, self.id, sorted(left))
-            self._left -= left
-            self.wake()
-        return left
-
-    async def _claim(self, tasks: TaskGroup, project: int, standing: Standing, left: frozenset[int]) -> None:
-        taken = self._running.keys() | self._left | left
-        idle = standing.held.keys() - taken
-        most = len(idle) + self._sharing[project].room(standing, self.clock.monotonic())
-        if not most:
-            return
-        definitions = {name: item for (number, name), item in self._known.items() if number == project}
-        for held in await claim_sensors(self.database, self.id, project, list(definitions), sorted(taken), most):
-            lookout = self._lookout(definitions[held.name], held)
-            self._running[held.id] = lookout
-            tasks.start_soon(self._look, lookout, held)
+    async def _claim(self, tasks: TaskGroup) -> None:
+        for project, group in _by_project(self._known).items():
+            definitions = {item.name: item for item in group}
+            running = list(self._running)
+            for held in await claim_sensors(self.database, self.id, project, list(definitions), running):
+                lookout = self._lookout(definitions[held.name], held)
+                self._running[held.id] = lookout
+                tasks.start_soon(self._look, lookout, held)
 
     async def _look(self, lookout: Lookout, held: ClaimedSensor) -> None:
         try:
             await lookout.run(held.due_in)
         finally:
-            del self._running[held.id]
-            if held.id in self._leaving:
-                self._leaving.discard(held.id)
-                self._left.add(held.id)
+            if self._running.get(held.id) is lookout:
+                del self._running[held.id]
             self.wake()
 
     def _lookout(self, definition: SensorDefinition, held: ClaimedSensor) -> Lookout:
@@ -265,7 +195,6 @@ class Sensors:
             self.random,
             self.questions,
             self._note,
-            self._sure,
             failures=held.failures,
         )
 

@@ -1,8 +1,7 @@
 """One look of a sensor for the triggers that listen to it: its events go to the service while the call is under way.
 
-The questions it asks the service: `begin` (what the function is, and its decorator's seconds; answered with how often a
-generator is to say that it is alive), `deliver` (events and a cursor, answered once they are committed) and `beat`
-(nothing to tell, and alive).
+The questions it asks the service: `begin` (what the function is, and its decorator's seconds), `deliver` (events and a
+cursor, answered once they are committed) and `beat` (nothing to tell, and alive).
 """
 
 from __future__ import annotations
@@ -20,6 +19,7 @@ from headrace.blocks.coroutines import result_of
 from headrace.domain.errors import HeadraceError
 from headrace.worker.protocol import Call, Outcome, Result
 
+BEAT_SECONDS = 1.0
 DELIVERY_CHARACTERS = 16 << 20
 
 
@@ -33,7 +33,7 @@ def look(call: Call, kwargs: Mapping[str, Any]) -> Result:
     """Call the sensor's function once and deliver what it gives, until it returns or its generator ends."""
     collected = calling.collect(call.code.text, call.code.path, "sensor", {})
     function = calling.first_function(collected)
-    told = ask(
+    ask(
         "begin",
         interval=sensing.sensor_seconds(collected, "interval"),
         deadline=sensing.sensor_seconds(collected, "deadline"),
@@ -42,7 +42,7 @@ def look(call: Call, kwargs: Mapping[str, Any]) -> Result:
     value = sensing.called(collected, {}, kwargs, sensing.cursor_from_json(call.cursor))
     with_cursor = sensing.takes_cursor(function)
     if inspect.isasyncgen(value):
-        result_of(_stream(value, with_cursor, told["beat"]))
+        result_of(_stream(value, with_cursor))
     elif inspect.isgenerator(value):
         for item in value:
             _deliver(item, with_cursor)
@@ -56,9 +56,9 @@ def _deliver(value: Any, with_cursor: bool) -> None:
     ask("deliver" if content else "beat", **content)
 
 
-async def _stream(values: Any, with_cursor: bool, beat: float) -> None:
+async def _stream(values: Any, with_cursor: bool) -> None:
     """Deliver each value and let the generator go on after its commit; beats tell that its event loop is alive."""
-    beats = asyncio.create_task(_beat(beat))
+    beats = asyncio.create_task(_beat())
     try:
         with _ended_by_cancel():
             async for value in values:
@@ -69,9 +69,9 @@ async def _stream(values: Any, with_cursor: bool, beat: float) -> None:
         await values.aclose()
 
 
-async def _beat(seconds: float) -> None:
+async def _beat() -> None:
     while True:
-        await asyncio.sleep(seconds)
+        await asyncio.sleep(BEAT_SECONDS)
         await ask_meanwhile("beat")
 
 

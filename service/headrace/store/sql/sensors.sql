@@ -12,33 +12,16 @@ WHERE NOT EXISTS (
 ON CONFLICT (project_id, name) DO UPDATE SET settings = excluded.settings;
 
 -- name: renew_sensor_lease
--- Prolong the lease of a service that looks for the sensors of some projects ($5), recording it at first.
-INSERT INTO headrace.service AS s (id, host, pid, lease_until, looks_for)
-VALUES ($1, $2, $3, now() + $4::float8 * interval '1 second', $5)
-ON CONFLICT (id) DO UPDATE
-SET lease_until = greatest(s.lease_until, excluded.lease_until), looks_for = excluded.looks_for;
-
--- name: sensor_standings
--- How the named sensors stand, by project: how many there are to look for, how many of these nobody looks for, which
--- ones this service ($1) holds under which fencing tokens, and which services look for sensors of the project.
-WITH live AS (
-    SELECT id, looks_for FROM headrace.service WHERE lease_until > now() AND looks_for <> '{}'
+-- Prolong the lease of a service that looks for sensors, recording it at first; tells which sensors it still holds.
+WITH lease AS (
+    INSERT INTO headrace.service AS s (id, host, pid, lease_until)
+    VALUES ($1, $2, $3, now() + $4::float8 * interval '1 second')
+    ON CONFLICT (id) DO UPDATE SET lease_until = greatest(s.lease_until, excluded.lease_until)
 )
-SELECT s.project_id,
-       count(*)::integer AS sensors,
-       (count(*) FILTER (WHERE s.owner IS DISTINCT FROM $1 AND (s.owner IS NULL OR v.id IS NULL)))::integer AS free,
-       array_agg(s.id) FILTER (WHERE s.owner = $1) AS held,
-       array_agg(s.fence) FILTER (WHERE s.owner = $1) AS fences,
-       (SELECT array_agg(l.id) FROM live AS l WHERE s.project_id = ANY (l.looks_for)) AS services
-FROM unnest($2::bigint[], $3::text[]) AS g (project_id, name)
-JOIN headrace.sensor AS s ON s.project_id = g.project_id AND s.name = g.name
-LEFT JOIN live AS v ON v.id = s.owner
-WHERE s.paused_at IS NULL
-GROUP BY s.project_id;
+SELECT id, fence FROM headrace.sensor WHERE owner = $1;
 
 -- name: claim_sensors
--- Take at most $5 sensors that no live service looks for, under a new fencing token; first those that are ours already
--- but do not run here ($4 do). The one that is overdue longest comes first.
+-- Take sensors that no live service looks for, under a new fencing token; ours too, but for those still running here.
 WITH free AS (
     SELECT s.id
     FROM headrace.sensor AS s
@@ -48,8 +31,6 @@ WITH free AS (
       AND s.id <> ALL ($4::bigint[])
       AND (s.owner IS NULL OR s.owner = $1 OR NOT EXISTS (
           SELECT FROM headrace.service AS v WHERE v.id = s.owner AND v.lease_until > now()))
-    ORDER BY s.owner IS NOT DISTINCT FROM $1 DESC, s.next_look_at NULLS FIRST
-    LIMIT $5
     FOR UPDATE OF s SKIP LOCKED
 )
 UPDATE headrace.sensor AS s

@@ -42,9 +42,9 @@ WHERE t.project_id = $1 AND t.origin = 'file' AND t.pipeline = g.pipeline AND t.
 SELECT id, pipeline, name, kind, origin, source, status, reason, definition, created_at, updated_at, enabled_at
 FROM headrace.trigger WHERE project_id = $1 ORDER BY pipeline, name;
 
--- name: edition_of_triggers
--- A number that is another one after each change of a project's triggers: cheap to ask again and again.
-SELECT COALESCE(sum(edition), 0)::bigint FROM headrace.trigger WHERE project_id = $1;
+-- name: triggers_changed_at
+-- How many triggers a project has and when one of them last changed: cheap to ask again and again.
+SELECT count(*) AS triggers, max(updated_at) AS changed_at FROM headrace.trigger WHERE project_id = $1;
 
 -- name: keep_api_trigger
 -- Make or change a trigger that lives in the database; no row where a file has one of this name.
