@@ -150,8 +150,10 @@ async def test_a_paused_holder_is_fenced_off_before_its_slot_goes_to_another(
     async with open_headrace(tmp_path, environ=environ, claim_all=True) as headrace:
         view = await headrace.finished(first)
     assert view.status == "completed"
-    numbers = await database.fetch("SELECT number, outcome FROM headrace.attempt WHERE run_id = $1 ORDER BY 1", first)
-    assert [(row["number"], row["outcome"]) for row in numbers] == [(1, "lost"), (2, "completed")]
+    rows = await database.fetch("SELECT outcome FROM headrace.attempt WHERE run_id = $1 ORDER BY number", first)
+    outcomes = [row["outcome"] for row in rows]
+    # Once it went on, the holder may have taken the run up again before it was killed.
+    assert outcomes in (["lost", "completed"], ["lost", "lost", "completed"])
 
 
 async def test_whoever_lost_a_run_cannot_give_back_what_its_new_driver_holds(database: Database) -> None:
