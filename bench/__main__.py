@@ -68,7 +68,9 @@ def as_taken(text: str) -> list[Taken]:
 
 async def take(name: str, rounds: int) -> list[Taken]:
     """The figures of a measure, on an embedded server of its own."""
-    with tempfile.TemporaryDirectory(prefix="headrace-bench-") as folder:
+    with tempfile.TemporaryDirectory(
+        prefix="headrace-bench-", ignore_cleanup_errors=True
+    ) as folder:  # servers end after us
         Path(folder).chmod(0o755)  # the server runs as an ordinary user and must get through
         root = Path(folder) / "project"
         write_projects(root)

@@ -95,7 +95,9 @@ def _polled(root: Path, number: int) -> dict[str, Any]:
 
 async def watching(headrace: Headrace, rounds: int) -> list[Figure]:
     """A service of its own, as its users start it; Postgres is the bench's, whose own engine waits beside it."""
-    with tempfile.TemporaryDirectory(prefix="headrace-bench-") as folder:
+    with tempfile.TemporaryDirectory(
+        prefix="headrace-bench-", ignore_cleanup_errors=True
+    ) as folder:  # servers end after us
         root = Path(folder)
         write_watched(root)
         await _make_table(headrace.database, root)

@@ -72,7 +72,9 @@ def write_hooked(root: Path) -> None:
 
 async def webhooks(headrace: Headrace, rounds: int) -> list[Figure]:
     """A service of its own, started as its users start it, on the bench's database."""
-    with tempfile.TemporaryDirectory(prefix="headrace-bench-") as folder:
+    with tempfile.TemporaryDirectory(
+        prefix="headrace-bench-", ignore_cleanup_errors=True
+    ) as folder:  # servers end after us
         root = Path(folder)
         write_hooked(root)
         environ = {**os.environ, "HEADRACE_HOME": headrace.project.environ["HEADRACE_HOME"]}
