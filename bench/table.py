@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from rich.table import Table
 
-SLACK = 5.0
+SLACK = 3.0
 """The short form fails only beyond this multiple of a bar: its machines are shared and noisy."""
 
 USUAL_COMMIT = 0.0004
