@@ -11,9 +11,7 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 from dataclasses import asdict
-from pathlib import Path
 
 from headrace.service import open_headrace
 from rich.console import Console
@@ -23,7 +21,7 @@ from bench.burst import burst
 from bench.claims import claims
 from bench.measures import commit_seconds
 from bench.notify import notify
-from bench.projects import write_projects
+from bench.projects import passing_folder, write_projects
 from bench.table import Figure, Taken, figures_table
 
 MEASURES = {**measures.MEASURES, "notify": notify, "burst": burst, "claims": claims}
@@ -68,13 +66,11 @@ def as_taken(text: str) -> list[Taken]:
 
 async def take(name: str, rounds: int) -> list[Taken]:
     """The figures of a measure, on an embedded server of its own."""
-    with tempfile.TemporaryDirectory(
-        prefix="headrace-bench-", ignore_cleanup_errors=True
-    ) as folder:  # servers end after us
-        Path(folder).chmod(0o755)  # the server runs as an ordinary user and must get through
-        root = Path(folder) / "project"
+    with passing_folder() as folder:
+        folder.chmod(0o755)  # the server runs as an ordinary user and must get through
+        root = folder / "project"
         write_projects(root)
-        environ = {**os.environ, "HEADRACE_HOME": str(Path(folder) / "home")}
+        environ = {**os.environ, "HEADRACE_HOME": str(folder / "home")}
         environ.pop("HEADRACE_DATABASE_URL", None)
         async with open_headrace(root, environ=environ) as headrace:
             before = await commit_seconds(headrace.database.address.dsn)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import yaml
@@ -45,6 +48,13 @@ PROFILE = "dev:\n" + "".join(
     f"  POSTGRES_{name}: {{{{ env_var('POSTGRES_{name}') }}}}\n"
     for name in ("DBNAME", "USER", "PASSWORD", "HOST", "PORT")
 )
+
+
+@contextmanager
+def passing_folder() -> Iterator[Path]:
+    """A folder for one measure. A server may end after it and still write in it: that is no fault of the measure's."""
+    with tempfile.TemporaryDirectory(prefix="headrace-bench-", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
 
 
 def write_projects(root: Path) -> None:

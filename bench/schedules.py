@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import statistics
-import tempfile
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,6 +19,7 @@ from headrace.triggers.intake import Intake
 from headrace.triggers.schedules import Timekeeper
 
 from bench.processes import cpu_seconds
+from bench.projects import passing_folder
 from bench.table import Figure
 
 SCHEDULES = 1000
@@ -55,10 +55,8 @@ def write_scheduled(root: Path) -> None:
 
 async def schedules(headrace: Headrace, rounds: int) -> list[Figure]:
     """Processor time of a service's timekeeping at rest, and seconds from a due second to the last of 500 commits."""
-    with tempfile.TemporaryDirectory(
-        prefix="headrace-bench-", ignore_cleanup_errors=True
-    ) as folder:  # servers end after us
-        root, clock = Path(folder), MovedClock()
+    with passing_folder() as root:
+        clock = MovedClock()
         write_scheduled(root)
         project = FollowedProject(root, os.environ)
         number = await keep_project(headrace.database, str(root), "scheduled")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from headrace.store.database import Database
 from headrace.store.project_role import project_database
 
 from bench.processes import below, cpu_seconds, pss, server_pids
+from bench.projects import passing_folder
 from bench.schedules import write_scheduled
 from bench.table import Figure
 from bench.webhooks import served, until_ready
@@ -95,14 +95,11 @@ def _polled(root: Path, number: int) -> dict[str, Any]:
 
 async def watching(headrace: Headrace, rounds: int) -> list[Figure]:
     """A service of its own, as its users start it; Postgres is the bench's, whose own engine waits beside it."""
-    with tempfile.TemporaryDirectory(
-        prefix="headrace-bench-", ignore_cleanup_errors=True
-    ) as folder:  # servers end after us
-        root = Path(folder)
+    with passing_folder() as root:
         write_watched(root)
         await _make_table(headrace.database, root)
         environ = {**os.environ, "HEADRACE_HOME": headrace.project.environ["HEADRACE_HOME"]}
-        command = [sys.executable, "-m", "headrace", "start", folder, "--port", "0", "--drain", "0"]
+        command = [sys.executable, "-m", "headrace", "start", str(root), "--port", "0", "--drain", "0"]
         async with served(command, environ) as service:
             await until_ready(service.url)
             await _settled(headrace.database)

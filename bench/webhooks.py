@@ -7,7 +7,6 @@ import json
 import os
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -19,6 +18,7 @@ import asyncpg
 import yaml
 from headrace.service import Headrace
 
+from bench.projects import passing_folder
 from bench.table import Figure
 
 CONNECTIONS = 32
@@ -72,13 +72,10 @@ def write_hooked(root: Path) -> None:
 
 async def webhooks(headrace: Headrace, rounds: int) -> list[Figure]:
     """A service of its own, started as its users start it, on the bench's database."""
-    with tempfile.TemporaryDirectory(
-        prefix="headrace-bench-", ignore_cleanup_errors=True
-    ) as folder:  # servers end after us
-        root = Path(folder)
+    with passing_folder() as root:
         write_hooked(root)
         environ = {**os.environ, "HEADRACE_HOME": headrace.project.environ["HEADRACE_HOME"]}
-        command = [sys.executable, "-m", "headrace", "start", folder, "--port", "0", "--drain", "0"]
+        command = [sys.executable, "-m", "headrace", "start", str(root), "--port", "0", "--drain", "0"]
         async with served(command, environ) as ours:
             await until_ready(ours.url)
             begun, ended = await latencies(ours.url, SINGLE * rounds)
