@@ -104,7 +104,7 @@ async def test_a_sensor_that_fails_backs_off_and_tells_why(
     database: Database, root: Path, body: str, kind: str
 ) -> None:
     write_sensor(root, "bad", f"@sensor(interval=0.1)\ndef look():\n{body}\n")
-    write_triggers(root, "orders", [sensor("bad", deadline=0.5)])
+    write_triggers(root, "orders", [sensor("bad", deadline=0.5 if kind == "timeout" else 60.0)])
     async with sensor_service(database, root) as service:
         view = await service.until("bad", lambda view: view.failures >= 2)
     assert view.state == "failing"

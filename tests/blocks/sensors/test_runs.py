@@ -90,11 +90,11 @@ async def test_each_run_that_completes_is_an_event_of_the_same_interval(
 
     environ = {**os.environ, "HEADRACE_DATABASE_URL": database_url}
     async with open_headrace(root, environ=environ) as headrace:
-        runs = [await headrace.create_run("above") for _ in range(2)]
-        for number, run in enumerate(runs):
-            await headrace.finished(run)
+        runs = []
+        for number in range(2):  # one after the other: they are told in the order of their ends
+            runs.append((await headrace.finished(await headrace.create_run("above"))).id)
             await database.execute(
-                "UPDATE headrace.run SET execution_date = $2 WHERE id = $1", run, NOON + timedelta(hours=number)
+                "UPDATE headrace.run SET execution_date = $2 WHERE id = $1", runs[-1], NOON + timedelta(hours=number)
             )
         async with sensor_service(database, root, questions=answered) as service:
             payloads = await service.until_events("done", 2)
