@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from weakref import WeakValueDictionary
 
 from headrace.domain.errors import HeadraceError
 from headrace.domain.pipeline import Pipeline, topological_order
 from headrace.domain.triggers import Trigger
 from headrace.store.database import Database
 from headrace.store.runs import keep_version
+from headrace.triggers.shared_reading import ReadPipeline, SharedReads
 
 MOST_REMEMBERED = 500
 
@@ -20,10 +21,6 @@ class UnknownProject(HeadraceError):
     """An event belongs to a project that this service does not serve."""
 
     code = "unknown-project"
-
-
-ReadPipeline = Callable[[str], Pipeline]
-"""Gives a pipeline of one project as its files are now; raises ProjectFault."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +64,8 @@ class PipelinePins:
     """A project's id to what reads its pipelines."""
     _pinned: OrderedDict[tuple[int, Overrides], tuple[Pipeline, Pinned]] = field(default_factory=OrderedDict)
     """A pipeline as read (by identity: readers give the same value for the same files), and what was recorded of it."""
+    _reads: WeakValueDictionary[tuple[int, str], SharedReads] = field(default_factory=WeakValueDictionary)
+    """The reads under way, by project and pipeline."""
 
     async def pin(self, project_id: int, pipeline: str, overrides: Overrides = NO_OVERRIDES) -> Pinned:
         """What a run of `pipeline` made now has. Raises UnknownProject, ProjectFault."""
@@ -75,7 +74,10 @@ class PipelinePins:
             raise UnknownProject(
                 f"This service does not serve project {project_id}.", remedy="Start it with that project's folder."
             )
-        read = await asyncio.to_thread(reader, pipeline)
+        reads = self._reads.get((project_id, pipeline))
+        if reads is None:
+            reads = self._reads[project_id, pipeline] = SharedReads(reader, pipeline)
+        read = await reads.read()
         key = (id(read), overrides)
         known = self._pinned.get(key)
         if known is None:
