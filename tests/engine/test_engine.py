@@ -25,9 +25,10 @@ def root(tmp_path):
 
 
 @asynccontextmanager
-async def opened(root, database_url, **settings):
+async def opened(root, database_url, claim_all=False, **settings):
     environ = {**os.environ, "HEADRACE_DATABASE_URL": database_url}
-    async with open_headrace(root, environ=environ, settings=EngineSettings(**settings)) as headrace:
+    settings = EngineSettings(**settings)
+    async with open_headrace(root, environ=environ, claim_all=claim_all, settings=settings) as headrace:
         yield headrace
         async with headrace.database.connection() as connection:
             assert await faults(connection) == []
@@ -197,3 +198,11 @@ async def test_a_level_that_postgres_cannot_store_costs_nothing_but_its_name(roo
         assert view.status == "completed"
         lines = [line async for line in headrace.logs(view.id)]
     assert [line.level for line in lines if line.text == "told"] == ["A\ufffdB"]
+
+
+async def test_runs_beyond_what_a_service_drives_at_once_start_as_soon_as_others_end(root, database_url):
+    write_pipeline(root, "many", {"a": ()})
+    async with opened(root, database_url, claim_all=True, most_runs=2, poll=3600.0) as headrace:
+        async with headrace.engine.birth():
+            runs = [await headrace.create_run("many") for _ in range(7)]
+        assert {(await finished(headrace, run)).status for run in runs} == {"completed"}

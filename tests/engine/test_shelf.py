@@ -15,9 +15,7 @@ from headrace.worker.protocol import Codec, Output
 
 @pytest.fixture
 def shelf(database, tmp_path):
-    made = Shelf(database, 1, tmp_path / "work")
-    made.open()
-    return made
+    return Shelf(database, 1, tmp_path / "work")
 
 
 async def stored(shelf, block, outputs):
@@ -80,11 +78,22 @@ async def test_a_file_that_cannot_be_read_is_told_and_is_no_fault_of_the_databas
 
 async def test_a_file_that_cannot_be_written_is_told_and_leaves_nothing_behind(database, shelf, tmp_path):
     await recorded(database, shelf, tmp_path, "a", b"x")
-    shelf.close()
-    with pytest.raises(OutputFileFault, match="No such file"):
+    shelf.folder.write_text("in the way")
+    with pytest.raises(OutputFileFault, match="Not a directory"):
         await shelf.refs(["a"])
-    shelf.open()
+    shelf.folder.unlink()
     assert len(await shelf.refs(["a"])) == 1
+
+
+async def test_its_folder_is_made_with_the_first_file_and_goes_with_the_run(database, shelf, tmp_path):
+    await recorded(database, shelf, tmp_path, "a", b"x")
+    assert not shelf.folder.exists()
+    path = Path((await shelf.refs(["a"]))["a"][0].path)
+    assert path.parent == shelf.folder
+    assert shelf.folder.stat().st_mode & 0o777 == 0o700
+    await shelf.close()
+    assert not shelf.folder.exists()
+    await shelf.close()
 
 
 async def test_only_outputs_in_files_become_blobs(database, shelf, tmp_path):

@@ -112,7 +112,6 @@ class AttemptRunner:
 
     def open(self, tasks: TaskGroup, ended: Callable[[Ending], None]) -> None:
         """Say in which group to wait, and who hears of endings: once of each attempt that was started."""
-        self.shelf.open()
         self.tasks, self.ended = tasks, ended
 
     async def close(self) -> list[Worker]:
@@ -123,7 +122,7 @@ class AttemptRunner:
         for attempt in running:
             if attempt.is_calling:
                 await attempt.worker.stop(GRACE_SECONDS)
-        self.shelf.close()
+        await self.shelf.close()
         return [attempt.worker for attempt in running]
 
     def prepare(self, attempt: Attempt) -> None:

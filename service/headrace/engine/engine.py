@@ -295,6 +295,8 @@ class Engine:
         finally:
             self._claimed.discard(run.id)
             self._stirred.set()
+            if not self._left_none:  # more runs wait than there was room for
+                self._woken.set()
 
     async def _driven_to_its_end(self, run: ClaimedRun) -> None:
         driver = await self._patiently(lambda: self._driver(run))

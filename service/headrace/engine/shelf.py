@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import UUID
@@ -19,7 +21,7 @@ from headrace.worker.protocol import Codec, Output, OutputRef
 
 @dataclass
 class Shelf:
-    """The outputs of one run on this machine. `folder` is the run's own and goes when the run is over."""
+    """The outputs of one run on this machine. `folder` is its own: made with the first file, gone with the run."""
 
     database: Database
     run: int
@@ -30,11 +32,10 @@ class Shelf:
     _inline: int = 0
     _fetching: anyio.Lock = field(default_factory=anyio.Lock)
 
-    def open(self) -> None:
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-
-    def close(self) -> None:
-        shutil.rmtree(self.folder, ignore_errors=True)
+    async def close(self) -> None:
+        """Remove what lies on this machine."""
+        if self.folder.exists():
+            await asyncio.to_thread(shutil.rmtree, self.folder, ignore_errors=True)
 
     def put(self, block: str, outputs: Sequence[Output]) -> None:
         """Keep in mind where a block's outputs lie; they are recorded already, or will be before anybody asks."""
@@ -78,6 +79,7 @@ class Shelf:
             return OutputRef(codec, inline=output.content or b"")
         path = self.folder / f"{output.blob}"
         if not path.exists():
+            await asyncio.to_thread(_make_folder, self.folder)
             await fetch_blob(self.database, output.blob, path)
         return OutputRef(codec, path=str(path))
 
@@ -108,6 +110,12 @@ def new_outputs(
         )
         for output in outputs
     )
+
+
+def _make_folder(folder: Path) -> None:
+    """Where it cannot be made, the file that should lie in it tells so."""
+    with suppress(OSError):
+        folder.mkdir(mode=0o700, exist_ok=True)
 
 
 def _inline_bytes(refs: Sequence[OutputRef]) -> int:

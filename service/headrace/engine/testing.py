@@ -34,12 +34,11 @@ async def run_tests(
             reports.append(TestReport(block=block.uuid, run=None, passed=0, failed=0, failure=None))
             continue
         shelf = Shelf(database, newest[block.uuid], folder / f"test-{block.uuid.replace('/', '-')}")
-        shelf.open()
         try:
             refs = (await shelf.refs([block.uuid]))[block.uuid]
             reports.append(await _report(pool, key, block, pipeline, project, newest[block.uuid], refs))
         finally:
-            shelf.close()
+            await shelf.close()
     return reports
 
 

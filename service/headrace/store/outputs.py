@@ -5,7 +5,7 @@ from __future__ import annotations
 import builtins
 import hashlib
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -100,7 +100,8 @@ async def fetch_blob(database: Database, blob: UUID, path: Path) -> None:
         with _faults_told(path):
             await anyio.Path(partial).rename(path)
     except BaseException:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):  # it may not even have come into being
+            partial.unlink()
         raise
 
 

@@ -76,6 +76,7 @@ class _Spill:
         self.size += count
         try:
             if self._file is None and self.size > self._limit:
+                _make_folder(os.path.dirname(self._path))
                 self._file = open(_partial(self._path), "wb")  # noqa: SIM115 - closed by finish or discard
                 self._file.write(self._memory.getbuffer())
             (self._file or self._memory).write(data)
@@ -98,6 +99,12 @@ class _Spill:
             with suppress(OSError):  # what is left in its buffer finds no room either
                 self._file.close()
             os.unlink(_partial(self._path))
+
+
+def _make_folder(folder: str) -> None:
+    """The folder of a run's files, with the first of them; the service's own, in which it lies, must be there."""
+    with suppress(FileExistsError):
+        os.mkdir(folder, 0o700)
 
 
 def _partial(path: str) -> str:
