@@ -6,13 +6,13 @@ Each measure is taken in a process of its own, on a server of its own: what one 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 import os
 import subprocess
 import sys
 from dataclasses import asdict
 
+import uvloop
 from headrace.service import open_headrace
 from rich.console import Console
 
@@ -38,7 +38,7 @@ def main() -> int:
     parser.add_argument("--alone", choices=MEASURES, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.alone:
-        print(as_text(asyncio.run(take(options.alone, 1 if options.short else 5))))
+        print(as_text(uvloop.run(take(options.alone, 1 if options.short else 5))))
         return 0
     unknown = [name for name in options.names if name not in MEASURES]
     if unknown:

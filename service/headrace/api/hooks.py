@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -21,7 +21,7 @@ from headrace.domain.scopes import Scope
 from headrace.domain.webhooks import Preset
 from headrace.engine.headrace import Headrace
 from headrace.engine.values import shown_values
-from headrace.engine.views import RunView
+from headrace.engine.views import RunEnd
 from headrace.triggers.signatures import BadSignature
 from headrace.triggers.webhooks import Delivery, Hook, UnusableWebhook, lower_headers
 
@@ -176,29 +176,28 @@ def _place(fate: FateOf) -> int:
 
 async def _waited(call: Call, hooks: Sequence[Hook], told: HookAnswer, seconds: float) -> HookAnswer:
     """The answer with how its runs stand: at their end, or when the time is up."""
-    shown = frozenset(block for hook in hooks for block in hook.answer)
+    shown = sorted({block for hook in hooks for block in hook.answer})
     headraces = {run: await call.served.project_of(run) for run in told.runs}
-    views: dict[int, RunView] = {}
+    ends: dict[int, RunEnd] = {}
     call.served.waiting += 1
     try:
         with anyio.move_on_after(seconds):
             for run, headrace in headraces.items():
-                views[run] = await headrace.finished(run)
+                ends[run] = await headrace.ended(run)
     finally:
         call.served.waiting -= 1
-    if len(views) == len(headraces):
+    if len(ends) == len(headraces):
         call.status = 200
-    ended = tuple([await _run(headrace, run, views.get(run), shown) for run, headrace in headraces.items()])
+    ended = tuple([await _run(headrace, run, ends.get(run), shown) for run, headrace in headraces.items()])
     return HookAnswer(told.event, told.run, told.runs, told.fates, ended)
 
 
-async def _run(headrace: Headrace, run: int, ended: RunView | None, shown: Collection[str]) -> HookRun:
+async def _run(headrace: Headrace, run: int, end: RunEnd | None, shown: Sequence[str]) -> HookRun:
     """How a run stands: as it ended, or as it is now."""
-    if ended is None:
+    if end is None:
         view = await headrace.show(run)
         return HookRun(run, view.status, view.reason, {})
-    blocks = [block.uuid for block in ended.blocks if block.uuid in shown and block.outputs]
-    return HookRun(run, ended.status, ended.reason, await shown_values(headrace.database, run, blocks))
+    return HookRun(run, end.status, end.reason, await shown_values(headrace.database, run, shown))
 
 
 ROUTES = (

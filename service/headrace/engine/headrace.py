@@ -17,9 +17,9 @@ from headrace.domain.statuses import RunStatus
 from headrace.engine.creating import RunCreation
 from headrace.engine.news import RunNews
 from headrace.engine.observing import Observer
-from headrace.engine.reading import known_block, lines_after, output_parts, run_row, summaries, view_run
+from headrace.engine.reading import known_block, lines_after, output_parts, run_end, run_row, summaries, view_run
 from headrace.engine.tables import written_tables
-from headrace.engine.views import LogLineView, OutputView, RunSummary, RunView, TableView, TestReport
+from headrace.engine.views import LogLineView, OutputView, RunEnd, RunSummary, RunView, TableView, TestReport
 from headrace.engine.waiting import why
 from headrace.project.following import FollowedProject
 from headrace.project.reading import Project
@@ -163,19 +163,19 @@ class Headrace:
         return bool((await self._patiently(run_row, self.database, run))["driven"])
 
     async def finished(self, run: int) -> RunView:
-        """Wait until a run has ended, whoever drives it."""
+        """Wait until a run has ended, whoever drives it. Raises UnknownRun."""
+        await self.ended(run)
+        return await self._patiently(view_run, self.database, run)
+
+    async def ended(self, run: int) -> RunEnd:
+        """Wait until a run has ended, whoever drives it, and tell how. Raises UnknownRun."""
         with self.ends.watching(run) as end:
             while True:
-                if end.is_set() or await self._has_ended(run):
-                    end.clear()
-                    view = await self._patiently(view_run, self.database, run)
-                    if view.finished_at is not None:
-                        return view
+                end.clear()
+                if (found := await self._patiently(run_end, self.database, run)) is not None:
+                    return found
                 with anyio.move_on_after(LOOK_SECONDS):
                     await end.wait()
-
-    async def _has_ended(self, run: int) -> bool:
-        return (await self._patiently(run_row, self.database, run))["finished_at"] is not None
 
     async def changes(self, run: int) -> AsyncIterator[RunView]:
         """A view of the run now and at each change; the last one is terminal."""

@@ -10,7 +10,7 @@ from headrace.domain.errors import HeadraceError
 from headrace.domain.pipeline import Pipeline, pipeline_from_json, topological_order
 from headrace.domain.statuses import BlockStatus, RunStatus
 from headrace.domain.suggesting import suggestion
-from headrace.engine.views import BlockRunView, LogLineView, OutputView, RunSummary, RunView
+from headrace.engine.views import BlockRunView, LogLineView, OutputView, RunEnd, RunSummary, RunView
 from headrace.store.database import Database
 from headrace.store.logs import log_lines
 from headrace.store.outputs import blob_parts
@@ -39,8 +39,20 @@ async def run_row(database: Database, run: int) -> Mapping[str, Any]:
     """The row of a run. Raises UnknownRun."""
     row = await database.fetchrow(QUERIES["run"], run)
     if row is None:
-        raise UnknownRun(f"There is no run {run}.", remedy="`headrace runs` lists the runs there are.")
+        raise _unknown(run)
     return dict(row)
+
+
+async def run_end(database: Database, run: int) -> RunEnd | None:
+    """How a run ended; None while it has not. Raises UnknownRun."""
+    row = await database.fetchrow(QUERIES["run_end"], run)
+    if row is None:
+        raise _unknown(run)
+    return RunEnd(row["status"], row["reason"]) if row["finished_at"] is not None else None
+
+
+def _unknown(run: int) -> UnknownRun:
+    return UnknownRun(f"There is no run {run}.", remedy="`headrace runs` lists the runs there are.")
 
 
 MOST_PINNED = 64

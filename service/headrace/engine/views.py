@@ -46,6 +46,14 @@ class RunView:
 
 
 @dataclass(frozen=True, slots=True)
+class RunEnd:
+    """How a run ended."""
+
+    status: str
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class RunSummary:
     """One line of a list of runs. `reason` tells why it ended as it did, or what it waits for."""
 

@@ -45,7 +45,7 @@ MACHINE = frozenset({
 def finish(screen: Screen, work: Callable[[], int] | Coroutine[Any, Any, int]) -> int:
     """Do a command's work, and give its exit code; what goes wrong is told."""
     try:
-        return work() if callable(work) else asyncio.run(work)
+        return work() if callable(work) else _run(work)
     except (KeyboardInterrupt, asyncio.CancelledError):
         return ExitCode.INTERRUPTED
     except Exception as error:  # the boundary of this process: what is not told here is a fault of ours
@@ -53,6 +53,12 @@ def finish(screen: Screen, work: Callable[[], int] | Coroutine[Any, Any, int]) -
         if code is None:
             raise
         return code
+
+
+def _run(work: Coroutine[Any, Any, int]) -> int:
+    import uvloop  # not for the commands that need no event loop
+
+    return uvloop.run(work)
 
 
 def tell(screen: Screen, error: BaseException) -> ExitCode | None:

@@ -240,6 +240,10 @@ SELECT r.*, p.path AS project_path, p.name AS project, COALESCE((SELECT h.step F
        EXISTS (SELECT FROM headrace.service AS s WHERE s.id = r.owner AND s.lease_until > now()) AS driven
 FROM headrace.run AS r JOIN headrace.project AS p ON p.id = r.project_id WHERE r.id = $1;
 
+-- name: run_end
+-- How a run ended, or that it has not.
+SELECT status, reason, finished_at FROM headrace.run WHERE id = $1;
+
 -- name: block_runs
 -- The blocks of a run with their rows and number of outputs.
 SELECT b.*, o.outputs, o.rows
