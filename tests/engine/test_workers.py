@@ -318,6 +318,65 @@ async def test_an_edited_module_of_the_project_is_imported_again(run: Runs) -> N
     assert seen == [1, 2]
 
 
+async def test_a_module_edited_after_its_import_by_the_call_that_imported_it_is_imported_again(run: Runs) -> None:
+    module = run.project / "prices.py"
+    module.write_text("PRICE = 1\n")
+    os.utime(module, (0, 0))
+    source = """
+        import pathlib, prices
+        @data_loader
+        def f():
+            pathlib.Path(prices.__file__).write_text("PRICE = 2\\n")
+            return prices.PRICE
+    """
+    worker = await run.worker()
+    results = [await worker.call(call_of(run.project, source), on_log=print) for _ in range(2)]
+    run.pool.release(worker)
+    assert [value_of(result) for result in results] == [1, 2]
+
+
+async def ended_after(pool: WorkerPool, run: Runs, calls: int, source: str = "def f(): return 1") -> list[bool]:
+    """Whether the worker of each call was let go with it."""
+    told = []
+    for _ in range(calls):
+        worker = await run.worker()
+        await worker.call(call_of(run.project, source), on_log=print)
+        pool.release(worker)
+        told.append(not worker.is_usable)
+    return told
+
+
+async def test_a_worker_is_recycled_after_so_many_calls(tmp_path: Path) -> None:
+    async with make_pool(spares=1, recycle_after=3) as pool:
+        assert await ended_after(pool, Runs(pool, tmp_path), 6) == [False, False, True] * 2
+
+
+KEEP = "import builtins\n@data_loader\ndef f():\n    builtins.kept = {}\n    return 1"
+
+
+async def test_a_worker_is_recycled_once_it_has_grown_be_it_in_its_first_call(tmp_path: Path) -> None:
+    async with make_pool(spares=1, recycle_growth=64 << 20) as pool:
+        run = Runs(pool, tmp_path)
+        assert await ended_after(pool, run, 1, KEEP.format("b'x' * (100 << 20)")) == [True]
+        assert await ended_after(pool, run, 3, "def f(): return len(b'x' * (100 << 20))") == [False] * 3
+        assert await ended_after(pool, run, 1, KEEP.format("b'x' * (100 << 20)")) == [True]
+
+
+async def test_a_worker_that_nobody_needs_for_long_is_let_go_and_others_stay(tmp_path: Path) -> None:
+    async with make_pool(spares=1, idle_for=0.2) as pool:
+        run = Runs(pool, tmp_path)
+        resting, used = await run.worker(), await run.worker()
+        pool.release(resting)
+        async with asyncio.timeout(20):
+            await resting.gone
+        assert not used.gone.done()
+        pool.release(used)
+        assert used.is_usable
+        async with asyncio.timeout(20):
+            await used.gone
+        assert (await run("def f(): return 1")).outcome is Outcome.COMPLETED
+
+
 async def test_each_call_has_a_fresh_namespace(run: Runs) -> None:
     await run("left = 5\n@data_loader\ndef f(): return left")
     result = await run("@data_loader\ndef f(): return 'left' in globals()")

@@ -109,8 +109,10 @@ class Worker:
         """When it was taken from the pool last, by the event loop's time."""
         self.is_retiring = False
         self._is_ending = False
-        self.first_rss = 0
-        self.last_rss = 0
+        self.grown = 0
+        """Bytes of memory that its last call left it with beyond those it was forked with."""
+        self.idle_since = 0.0
+        """When it was given back last, by the event loop's time."""
         self._kill = kill
         self._on_end = on_end
         self._caps = caps
@@ -366,8 +368,7 @@ class Worker:
         self._drain_printed()
         if result.call != self._call or self._is_ending:
             return
-        self.last_rss = result.max_rss
-        self.first_rss = self.first_rss or result.max_rss
+        self.grown = result.grown
         self._finish(result)
 
     def _finish(self, result: Result) -> None:

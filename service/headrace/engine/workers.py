@@ -1,7 +1,7 @@
 """The pool of worker processes: spares forked ahead of need, workers bound to a pipeline's version, their recycling.
 
-`limit` workers may be bound (busy or idle) at once; up to `spares` more wait unbound. Nothing here polls: every change
-is caused by a release, a fork, an exit or a waiter's short timer.
+`limit` workers may be bound (busy or idle) at once; up to `spares` more wait unbound. One that nobody has needed for
+`idle_for` seconds is let go. Nothing here polls: every change is caused by a release, a fork, an exit or a timer.
 """
 
 from __future__ import annotations
@@ -73,6 +73,7 @@ class WorkerPool:
         limit: int = 20,
         recycle_after: int = 1000,
         recycle_growth: int = 512 * MIB,
+        idle_for: float = 60.0,
         preload: Sequence[str] = ("headrace.mage",),
         caps: LogCaps = DEFAULT_CAPS,
         spawn: Spawn = spawn,
@@ -88,6 +89,7 @@ class WorkerPool:
         self._limit = limit
         self._recycle_after = recycle_after
         self._recycle_growth = recycle_growth
+        self._idle_for = idle_for
         self._preload = preload
         self._caps = caps
         self._spawn = spawn
@@ -102,6 +104,7 @@ class WorkerPool:
         self._busy: set[Worker] = set()
         self._waiters: deque[_Waiter] = deque()
         self._growing: asyncio.TimerHandle | None = None
+        self._letting_go: asyncio.TimerHandle | None = None
         self._released_at = -_PATIENCE
         self._usual_hold = _PATIENCE
         """Seconds for which workers were held lately, on average."""
@@ -127,8 +130,9 @@ class WorkerPool:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self._growing is not None:
-            self._growing.cancel()
+        for timer in (self._growing, self._letting_go):
+            if timer is not None:
+                timer.cancel()
         for waiter in self._waiters:
             waiter.worker.cancel()
         if self._template is not None:
@@ -206,9 +210,29 @@ class WorkerPool:
         if self._is_used_up(worker):
             self._retire(worker)
         elif not worker.gone.done():
-            self._idle[worker.pid] = worker
-            self._make_room()
+            self._rest(worker)
         self._offer()
+
+    def _rest(self, worker: Worker) -> None:
+        worker.idle_since = asyncio.get_running_loop().time()
+        self._idle[worker.pid] = worker
+        self._make_room()
+        self._let_go_later()
+
+    def _let_go_later(self) -> None:
+        """Look again when the one that rests for the longest time has rested long enough."""
+        if self._letting_go is None and self._idle and self._is_open:
+            longest = next(iter(self._idle.values()))
+            due = longest.idle_since + self._idle_for
+            self._letting_go = asyncio.get_running_loop().call_at(due, self._let_go)
+
+    def _let_go(self) -> None:
+        """End the workers that nobody has needed for long: what they imported and cached costs memory."""
+        self._letting_go = None
+        latest = asyncio.get_running_loop().time() - self._idle_for
+        for worker in [worker for worker in self._idle.values() if worker.idle_since <= latest]:
+            self._retire(worker)
+        self._let_go_later()
 
     def retire_key(self, token: str) -> None:
         """End the workers that one run or attempt had for itself; busy ones end when they are released."""
@@ -224,7 +248,7 @@ class WorkerPool:
             or worker.key is None
             or worker.key.once
             or worker.calls >= self._recycle_after
-            or worker.last_rss - worker.first_rss > self._recycle_growth
+            or worker.grown > self._recycle_growth
         )
 
     def _take_idle(self, key: WorkerKey) -> Worker | None:

@@ -5,9 +5,16 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import time
 from types import ModuleType
 
 from headrace.blocks import context
+
+Stamp = tuple[int, int, int, int]
+"""What changes with a file: its times of content and of name in ns, its size and its inode."""
+UNKNOWN: Stamp = (0, 0, 0, 0)
+TICK_NS = 20_000_000
+"""File systems tell times in steps of up to so many ns."""
 
 
 class Binding:
@@ -18,11 +25,13 @@ class Binding:
         self._prefix = ""
         self._seen = set(sys.modules)
         """Names of modules already looked at; what the template imported is never the project's."""
-        self._stamps: dict[str, tuple[int, int] | None] = {}
-        """Name of each imported module of the project to (mtime in ns, size) of its file; None without a file."""
+        self._stamps: dict[str, Stamp | None] = {}
+        """Name of each imported module of the project to its file's stamp; None without a file."""
+        self._bound_at = 0
 
     def bind(self, project: str) -> None:
         """Make `project`, an absolute path, the one that imports, relative paths and the blocks' context mean."""
+        self._bound_at = time.time_ns()
         if project == self._project:
             os.chdir(project)  # the block before may have gone elsewhere
             self._drop_edited()
@@ -55,8 +64,15 @@ class Binding:
             module = sys.modules[name]
             path = _place_of(module) if isinstance(module, ModuleType) else None
             if path is not None and os.path.join(os.path.realpath(path), "").startswith(self._prefix):
-                self._stamps[name] = _stamp(path) if module.__dict__.get("__file__") else None
+                self._stamps[name] = self._stamp_of_import(path) if module.__dict__.get("__file__") else None
         self._seen = set(sys.modules)
+
+    def _stamp_of_import(self, path: str) -> Stamp:
+        """The stamp of a file that was imported since `bind`; no file's where it may have changed after its import."""
+        stamp = _stamp(path)
+        if stamp is None or max(stamp[:2]) > self._bound_at - TICK_NS:
+            return UNKNOWN
+        return stamp
 
     def _drop_edited(self) -> None:
         for name, stamp in self._stamps.items():
@@ -82,9 +98,9 @@ def _place_of(module: ModuleType) -> str | None:
     return next(iter(folders), None) if folders is not None else None
 
 
-def _stamp(path: str) -> tuple[int, int] | None:
+def _stamp(path: str) -> Stamp | None:
     try:
         status = os.stat(path)
     except OSError:
         return None
-    return status.st_mtime_ns, status.st_size
+    return status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino

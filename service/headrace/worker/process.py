@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import logging
 import os
-import resource
 import signal
 import socket
 import sys
@@ -18,6 +17,7 @@ import msgspec
 
 from headrace.blocks.asking import AnswerRefused, CannotAsk, set_asker
 from headrace.worker.executing import Execution, Work
+from headrace.worker.linux import own_memory
 from headrace.worker.preview import safe_text
 from headrace.worker.protocol import (
     Answer,
@@ -145,7 +145,7 @@ def serve(fd: int) -> int:
     _open_streams()
     logs = _install_logging(channel)
     signal.signal(signal.SIGTERM, _raise_stopped)
-    execution = Execution()
+    execution, own = Execution(), own_memory()
     sys.dont_write_bytecode = True
     try:
         channel.send(Ready())
@@ -155,7 +155,7 @@ def serve(fd: int) -> int:
                     work = Work(message)
                     work.prepare()
                 case Start():
-                    _answer(channel, logs, execution, work)
+                    _answer(channel, logs, execution, work, own)
     except (Stopped, BrokenPipeError):
         return _STOPPED
     return _STOPPED if _asked_to_stop else 0
@@ -183,7 +183,8 @@ def _install_logging(channel: Channel) -> ChannelHandler:
     return handler
 
 
-def _answer(channel: Channel, logs: ChannelHandler, execution: Execution, work: Work) -> None:
+def _answer(channel: Channel, logs: ChannelHandler, execution: Execution, work: Work, own: int) -> None:
+    """Carry out one call; `own` is the memory of its own that the process began with."""
     logs.call = work.call.id
     streams = sys.stdout, sys.stderr
     set_asker(partial(channel.ask, work.call.id))
@@ -196,8 +197,7 @@ def _answer(channel: Channel, logs: ChannelHandler, execution: Execution, work: 
     sys.stdout, sys.stderr = streams
     if _has_children():
         channel.send(Retire())
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    channel.send(msgspec.structs.replace(result, max_rss=peak))
+    channel.send(msgspec.structs.replace(result, grown=own_memory() - own))
     _undo_changes(logs)
 
 

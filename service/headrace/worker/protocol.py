@@ -160,8 +160,8 @@ class Result(Struct, frozen=True, omit_defaults=True, tag_field="op", tag="resul
     tests_failed: int = 0
     wait: float | None = None
     """For a sensor that waits: seconds until its next look."""
-    max_rss: int = 0
-    """The worker's peak resident memory so far, bytes."""
+    grown: int = 0
+    """Bytes of memory of its own that the worker holds more than when it was forked; mapped files are not its own."""
 
 
 class LogRecord(Struct, frozen=True, omit_defaults=True, tag_field="op", tag="log"):
