@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
-from headrace.domain.events import Fate
+from headrace.domain.events import Accepted, Fate
+from headrace.domain.moments import revived
 from headrace.store.database import Database
 from headrace.store.events import NO_MATCH, fates_of, newest_events
 from headrace.triggers.replaying import Replayer, UnknownEvent
@@ -30,6 +33,39 @@ async def test_a_dead_letter_is_replayed_after_its_trigger_was_mended(database: 
     assert [row.replay_of for row in rows] == [dead.event, dead.event, None]
     body = await database.fetchval("SELECT body FROM headrace.event WHERE id = $1", replayed.event)
     assert body == b"raw"
+
+
+async def test_a_replay_hands_on_what_the_event_did(database: Database, root: Path) -> None:
+    write_triggers(root, "orders", [webhook("hook", variables={"a": "own", "b": "own"})])
+    at = datetime(2026, 3, 1, 5, tzinfo=UTC)
+    variables = {"a": 1, "from": at, "like_ours": {"$datetime": "2026-01-01"}}
+    async with trigger_stack(database, root) as stack:
+        event = stack.event("webhook:hook", "k", {"x": 1}, variables=variables, execution_date=at)
+        first = await stack.acceptor.accept(event)
+        replayer = Replayer(database, stack.acceptor)
+        again = await replayer.replay(first.event)
+        third = await replayer.replay(again.event)
+    rows = [await run_of(database, answer) for answer in (first, again, third)]
+    assert rows[0] == rows[1] == rows[2]
+    assert rows[0]["execution_date"] == at
+    assert {name: rows[0]["variables"][name] for name in ("a", "b")} == {"a": 1, "b": "own"}
+    assert revived(rows[0]["variables"]["from"]) == at
+
+
+async def test_a_replay_of_a_start_starts_its_pipeline_with_its_variables(database: Database, root: Path) -> None:
+    async with trigger_stack(database, root) as stack:
+        first = await stack.acceptor.start(stack.project.id, "orders", {"n": 3})
+        (again,) = await Replayer(database, stack.acceptor).replay_all([first.event])
+    rows = [await run_of(database, answer) for answer in (first, again)]
+    assert [(row["pipeline"], row["variables"]) for row in rows] == [("orders", {"n": 3})] * 2
+    assert first.runs != again.runs
+
+
+async def run_of(database: Database, accepted: Accepted) -> dict[str, Any]:
+    """What the one run of an event was made with."""
+    (run,) = accepted.runs
+    row = await database.fetchrow("SELECT pipeline, variables, execution_date FROM headrace.run WHERE id = $1", run)
+    return dict(row)
 
 
 async def test_events_are_listed_by_source_and_by_what_became_of_them(database: Database, root: Path) -> None:

@@ -16,6 +16,7 @@ from headrace.api.pages import Page, PageQuery, page_of
 from headrace.api.routes import Call, Route
 from headrace.api.served import Served
 from headrace.domain.events import Accepted, Fate
+from headrace.domain.moments import told
 from headrace.domain.scopes import Scope
 from headrace.store.events import NO_MATCH, EventSummary, StoredEvent, StoredFate, newest_events, stored_event
 from headrace.triggers.replaying import UnknownEvent
@@ -86,7 +87,10 @@ class EventLine:
 
 @dataclass(frozen=True, slots=True)
 class EventView:
-    """An event as it was accepted. `body_bytes` is the size of the raw request, null where none was kept."""
+    """An event as it was accepted. `body_bytes` is the size of the raw request, null where none was kept.
+
+    `variables` and `execution_date` are what it hands to its runs beside its payload.
+    """
 
     id: int
     project: str
@@ -99,6 +103,8 @@ class EventView:
     occurred_at: datetime
     received_at: datetime
     replay_of: int | None
+    variables: Mapping[str, Any]
+    execution_date: datetime | None
     fates: tuple[FateView, ...]
 
 
@@ -149,6 +155,8 @@ async def show_event(call: Call, path: EventPath) -> EventView:
         occurred_at=event.occurred_at,
         received_at=event.received_at,
         replay_of=event.replay_of,
+        variables=told(event.variables or {}),
+        execution_date=event.execution_date,
         fates=tuple(map(_fate, await told_fates(call.served.opened, [event.id]))),
     )
 
@@ -160,7 +168,7 @@ async def download_body(call: Call, path: EventPath) -> web.Response:
 
 
 async def replay_event(call: Call, path: EventPath) -> AcceptedEvent:
-    """Accept an event again, as a new one: triggers decide anew."""
+    """Accept an event again, as a new one: triggers decide anew; a start starts its pipeline as it is now."""
     await _event(call.served, path.event)
     return accepted_event(await call.served.intake.replayer.replay(path.event))
 
@@ -203,9 +211,11 @@ def _fate(fate: StoredFate) -> FateView:
     return FateView(fate.trigger_id, fate.pipeline, fate.name, fate.fate, fate.reason, fate.run_id, fate.decided_at)
 
 
+_CANNOT_REPLAY = ("unknown-event", "unacceptable-event", "unknown-pipeline", "project-fault", "unusable-variable")
+
 ROUTES = (
     Route("GET", "/api/v1/events", Scope.READ, list_events, problems=("unknown-project",)),
-    Route("POST", "/api/v1/events/replay", Scope.RUN, replay_events, 201, ("unknown-event", "unacceptable-event")),
+    Route("POST", "/api/v1/events/replay", Scope.RUN, replay_events, 201, _CANNOT_REPLAY),
     Route("GET", "/api/v1/events/{event}", Scope.READ, show_event, problems=("unknown-event",)),
     Route(
         "GET",
@@ -221,6 +231,6 @@ ROUTES = (
         Scope.RUN,
         replay_event,
         201,
-        ("unknown-event", "unacceptable-event"),
+        _CANNOT_REPLAY,
     ),
 )

@@ -57,6 +57,8 @@ class PlannedEvent:
 
     event: NewEvent
     fates: tuple[PlannedFate, ...] = ()
+    variables: Mapping[str, Any] | None = None
+    """The event's own variables as they are kept with it."""
 
     @property
     def key(self) -> EventKey:
@@ -134,6 +136,8 @@ async def accept_events(
         *_event_columns(planned),
         *_fate_columns(planned),
         *_claimant_columns(claimants),
+        [item.variables or None for item in planned],
+        [item.event.execution_date for item in planned],
         timeout=STATEMENT_SECONDS,
     )
     found = _accepted(rows, is_new=True)
@@ -345,6 +349,8 @@ class StoredEvent:
     occurred_at: datetime
     received_at: datetime
     replay_of: int | None
+    variables: Mapping[str, Any] | None
+    execution_date: datetime | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ import anyio
 from rich.table import Table
 from rich.text import Text
 
+from headrace.domain.moments import told
 from headrace.engine.headrace import Headrace
 from headrace.project.following import FollowedProject
 from headrace.service import open_headrace
@@ -70,7 +71,10 @@ async def show_event(screen: Screen, number: int) -> ExitCode:
         fates = await told_fates(headrace.database, [number])
     body = None if event.body is None else event.body.decode("utf-8", "replace")
     if screen.is_json:
-        screen.out.write_json({**asdict(event), "body": body, "fates": [asdict(each) for each in fates]})
+        variables = told(event.variables or {})
+        screen.out.write_json(
+            {**asdict(event), "variables": variables, "body": body, "fates": [asdict(each) for each in fates]}
+        )
         return ExitCode.COMPLETED
     screen.out.say(f"event {event.id}  {event.kind}  from {event.source}", "bold")
     screen.out.say(f"key {event.key}, received {moment(event.received_at)}, occurred {moment(event.occurred_at)}")
@@ -81,6 +85,9 @@ async def show_event(screen: Screen, number: int) -> ExitCode:
     if not fates:
         screen.out.say("  no trigger listens to it")
     screen.out.write_json(event.payload)
+    if event.variables:
+        screen.out.say("variables")
+        screen.out.write_json(told(event.variables))
     screen.tell_next("Next", [("take it in again", screen.command("events", "replay", str(event.id)))])
     return ExitCode.COMPLETED
 

@@ -23,10 +23,12 @@ from headrace.triggers.observing import IntakeObserver
 from headrace.triggers.planning import Planner
 from headrace.triggers.recording import Recorder, marks_of
 
-__all__ = ["MANUAL", "Accepted", "Acceptor", "NewEvent", "UnacceptableEvent"]
+__all__ = ["MANUAL", "START", "Accepted", "Acceptor", "NewEvent", "UnacceptableEvent"]
 
 MANUAL = "manual"
 """The source of starts that somebody asked for."""
+START = "start"
+"""The kind of those events; their payload names the pipeline."""
 LONGEST_BATCH = 256
 
 
@@ -90,9 +92,15 @@ class Acceptor:
 
         Raises ProjectFault, UnknownProject, UnusableVariable.
         """
-        told = {"pipeline": pipeline}
+        event = NewEvent(project_id, MANUAL, START, key or uuid4().hex, {"pipeline": pipeline}, variables=variables)
+        return await self.accept_start(event, pipeline, priority=priority)
+
+    async def accept_start(self, event: NewEvent, pipeline: str, *, priority: int = 0) -> Accepted:
+        """Accept an event that asks for a run of `pipeline` itself; returns after its commit.
+
+        Raises ProjectFault, UnknownProject, UnusableVariable.
+        """
         began = perf_counter()
-        event = NewEvent(project_id, MANUAL, "start", key or uuid4().hex, told, variables=variables)
         return await self._committed(await self.planner.plan_start(event, pipeline, priority=priority), began)
 
     async def start_in(

@@ -12,7 +12,7 @@ from headrace.domain.limits import Gate
 from headrace.domain.pipeline import Pipeline
 from headrace.domain.triggers import AtLimit, Trigger
 from headrace.project.gates import run_gates
-from headrace.project.plain import kept_variables
+from headrace.project.plain import UnusableVariable, kept_variables
 from headrace.store.events import PlannedEvent, PlannedFate, TriggerLimit
 from headrace.triggers.book import KnownTrigger, TriggerBook
 from headrace.triggers.matching import match_event
@@ -30,7 +30,8 @@ class Planner:
         """What each listening trigger makes of an event; none where nobody listens. Raises NewerRecord."""
         self.book.require_known(event.project_id, event.source)
         listening = self.book.listening_to(event.project_id, event.source)
-        return PlannedEvent(event, tuple([await self._fate(known, event) for known in listening]))
+        fates = tuple([await self._fate(known, event) for known in listening])
+        return PlannedEvent(event, fates, _storable(event.variables))
 
     async def plan_start(
         self, event: NewEvent, pipeline: str, *, priority: int, known: KnownTrigger | None = None
@@ -61,7 +62,7 @@ class Planner:
             execution_date=event.execution_date,
             gates=gates,
         )
-        return PlannedEvent(event, (fate,))
+        return PlannedEvent(event, (fate,), given)
 
     async def _fate(self, known: KnownTrigger, event: NewEvent) -> PlannedFate:
         trigger = known.trigger
@@ -84,6 +85,14 @@ class Planner:
             gates=gates,
             limit=limit,
         )
+
+
+def _storable(variables: Mapping[str, Any]) -> Mapping[str, Any]:
+    """An event's variables as they are kept with it; those with which no run could be made are not."""
+    try:
+        return kept_variables(variables)
+    except UnusableVariable:
+        return {}
 
 
 def limits_of(

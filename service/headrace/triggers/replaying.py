@@ -8,9 +8,10 @@ from uuid import uuid4
 
 from headrace.domain.errors import HeadraceError
 from headrace.domain.events import Accepted, NewEvent
+from headrace.domain.moments import revived
 from headrace.store.database import Database
 from headrace.store.events import StoredEvent, stored_event
-from headrace.triggers.accepting import Acceptor
+from headrace.triggers.accepting import MANUAL, START, Acceptor
 
 
 class UnknownEvent(HeadraceError):
@@ -27,13 +28,22 @@ class Replayer:
     acceptor: Acceptor
 
     async def replay(self, event: int) -> Accepted:
-        """Accept a stored event again; triggers decide anew. Raises UnknownEvent."""
-        return await self.acceptor.accept(replay_of(await find_event(self.database, event)))
+        """Accept a stored event again; triggers decide anew, and a start starts its pipeline as it is now.
+
+        Raises UnknownEvent, and what `Acceptor.accept_start` raises.
+        """
+        return await self._accept(await find_event(self.database, event))
 
     async def replay_all(self, events: Sequence[int]) -> list[Accepted]:
         """Accept several stored events again, in their order. Raises UnknownEvent before any is accepted."""
         found = [await find_event(self.database, event) for event in events]
-        return await self.acceptor.accept_all([replay_of(event) for event in found])
+        return [await self._accept(event) for event in found]
+
+    async def _accept(self, event: StoredEvent) -> Accepted:
+        again = replay_of(event)
+        if (event.source, event.kind) == (MANUAL, START):
+            return await self.acceptor.accept_start(again, event.payload["pipeline"])
+        return await self.acceptor.accept(again)
 
 
 async def find_event(database: Database, event: int) -> StoredEvent:
@@ -55,5 +65,7 @@ def replay_of(event: StoredEvent) -> NewEvent:
         event.headers,
         event.body,
         event.occurred_at,
+        {name: revived(value) for name, value in (event.variables or {}).items()},
+        event.execution_date,
         replay_of=event.id,
     )

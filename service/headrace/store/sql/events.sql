@@ -8,11 +8,14 @@ WITH claimant AS (
 ), given AS (
     SELECT * FROM unnest(
         $1::bigint[], $2::text[], $3::text[], $4::text[], $5::json[], $6::json[], $7::bytea[], $8::timestamptz[],
-        $9::bigint[]
-    ) AS g (project_id, source, kind, key, payload, headers, body, occurred_at, replay_of)
+        $9::bigint[], $26::json[], $27::timestamptz[]
+    ) AS g (project_id, source, kind, key, payload, headers, body, occurred_at, replay_of, variables, execution_date)
 ), fresh AS (
-    INSERT INTO headrace.event (project_id, source, kind, key, payload, headers, body, occurred_at, replay_of)
-    SELECT project_id, source, kind, key, payload, headers, body, COALESCE(occurred_at, now()), replay_of FROM given
+    INSERT INTO headrace.event (project_id, source, kind, key, payload, headers, body, occurred_at, replay_of, variables,
+                                execution_date)
+    SELECT project_id, source, kind, key, payload, headers, body, COALESCE(occurred_at, now()), replay_of, variables,
+           execution_date
+    FROM given
     ON CONFLICT (project_id, source, key) DO NOTHING
     RETURNING id, project_id, source, key
 ), planned AS (
@@ -181,7 +184,8 @@ ORDER BY e.id DESC LIMIT $5;
 
 -- name: event
 -- One event, whole.
-SELECT id, project_id, source, kind, key, payload, headers, body, occurred_at, received_at, replay_of
+SELECT id, project_id, source, kind, key, payload, headers, body, occurred_at, received_at, replay_of, variables,
+       execution_date
 FROM headrace.event WHERE id = $1;
 
 -- name: fates_of_events
