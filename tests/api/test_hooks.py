@@ -171,10 +171,28 @@ async def test_a_body_is_read_as_its_type_says(api: Api, kind: str, body: bytes,
 @pytest.mark.parametrize(
     "body", [b"{", b"NaN", b'{"a": Infinity}', b'"\\ud800"', b"\xff", b"[" * 100_000, b"[" * 500 + b"]" * 500]
 )
-async def test_json_that_is_none_is_refused(api: Api, body: bytes):
+async def test_json_that_is_none_is_refused_and_kept_once_as_a_dead_letter(api: Api, body: bytes):
     await listen(api, hook("json"))
-    status, _, told = await send(api, "json", body)
-    assert (status, told["code"]) == (400, "unreadable-payload")
+    for _ in range(2):
+        status, _, told = await send(api, "json", body)
+        assert (status, told["code"]) == (400, "unreadable-payload")
+    (event,) = (await api.get("/api/v1/events"))["items"]
+    assert f"event {event['id']}" in told["detail"]
+    (fate,) = event["fates"]
+    assert (fate["fate"], fate["run"]) == ("dead", None)
+    assert "The body" in fate["reason"]
+    assert await api.headrace.database.fetchval("SELECT body FROM headrace.event") == body
+
+
+async def test_a_delivery_that_a_webhooks_template_cannot_read_is_replayed_once_the_template_is_mended(api: Api):
+    await listen(api, hook("own", delivery="{{ event.order.number }}"))
+    status, _, told = await send(api, "own", b'{"order": 7}')
+    assert (status, told["code"]) == (422, "unreadable-key")
+    (dead,) = (await api.get("/api/v1/events?fate=dead"))["items"]
+    await listen(api, hook("own", delivery="{{ event.order }}"))
+    again = await api.post(f"/api/v1/events/{dead['id']}/replay")
+    (run,) = again["runs"]
+    assert (await api.get(f"/api/v1/runs/{run}"))["variables"]["event"] == {"order": 7}
 
 
 async def test_a_nul_character_is_kept_in_a_payload(api: Api):

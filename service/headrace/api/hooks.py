@@ -22,8 +22,9 @@ from headrace.domain.webhooks import Preset
 from headrace.engine.headrace import Headrace
 from headrace.engine.values import shown_values
 from headrace.engine.views import RunEnd
+from headrace.triggers.payloads import UnreadablePayload
 from headrace.triggers.signatures import BadSignature
-from headrace.triggers.webhooks import Delivery, Hook, UnusableWebhook, lower_headers
+from headrace.triggers.webhooks import Delivery, Hook, UnreadableKey, UnusableWebhook, lower_headers
 
 MOST_WAIT = 300.0
 
@@ -91,8 +92,7 @@ async def take_delivery(call: Call, path: HookPath, query: HookQuery) -> HookAns
     let_in = _let_in(call.served, hooks, delivery, untokened)
     if (greeting := _greeting(let_in, delivery)) is not None:
         return greeting
-    answers = [await _accepted(call.served, hook, delivery) for hook in let_in]
-    told = _told(answers)
+    told = _told(await _accepted_by_all(call.served, let_in, delivery))
     if not query.wait or not told.runs or call.served.waiting >= call.served.settings.most_waiting:
         return told
     return await _waited(call, let_in, told, query.wait)
@@ -153,14 +153,26 @@ def _greeting(hooks: Sequence[Hook], delivery: Delivery) -> web.Response | None:
     presets = {rules.preset for hook in hooks for rules in hook.rules}
     if Preset.GITHUB in presets and delivery.headers.get("x-github-event") == "ping":
         return web.json_response({"pong": True})
-    payload = delivery.payload if Preset.SLACK in presets else None
+    payload = delivery.readable_payload if Preset.SLACK in presets else None
     if isinstance(payload, dict) and payload.get("type") == "url_verification":
         return web.json_response({"challenge": str(payload.get("challenge"))})
     return None
 
 
-async def _accepted(served: Served, hook: Hook, delivery: Delivery) -> Accepted:
-    return await served.intake.acceptor.accept(hook.event(delivery))
+async def _accepted_by_all(served: Served, hooks: Sequence[Hook], delivery: Delivery) -> list[Accepted]:
+    """What each webhook made of a delivery. One that cannot read it keeps it as a dead letter, and that is raised."""
+    answers: list[Accepted] = []
+    refusals: list[HeadraceError] = []
+    for hook in hooks:
+        try:
+            answers.append(await served.intake.acceptor.accept(hook.event(delivery)))
+        except (UnreadablePayload, UnreadableKey) as error:
+            kept = await served.intake.acceptor.bury(hook.unreadable_event(delivery), str(error))
+            told = f"{error.message} The delivery is kept as event {kept.event}, a dead letter."
+            refusals.append(type(error)(told, remedy=error.remedy))
+    if refusals:
+        raise refusals[0]
+    return answers
 
 
 def _told(answers: Sequence[Accepted]) -> HookAnswer:

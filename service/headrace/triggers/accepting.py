@@ -74,6 +74,11 @@ class Acceptor:
         planned = [await self.planner.plan(event) for event in events]
         return list(await asyncio.gather(*(self._committed(item, began) for item in planned)))
 
+    async def bury(self, event: NewEvent, reason: str) -> Accepted:
+        """Accept an event as a dead letter for every trigger that listens to it; returns after its commit."""
+        began = perf_counter()
+        return await self._committed(self.planner.plan_dead(event, reason), began)
+
     async def accept_in(self, connection: Any, events: Sequence[NewEvent]) -> list[Accepted]:
         """Accept events inside the caller's transaction; call `committed` with the answers after its commit."""
         planned = [await self.planner.plan(event) for event in events]

@@ -33,6 +33,12 @@ class Planner:
         fates = tuple([await self._fate(known, event) for known in listening])
         return PlannedEvent(event, fates, _storable(event.variables))
 
+    def plan_dead(self, event: NewEvent, reason: str) -> PlannedEvent:
+        """An event of which no listening trigger can make anything. Raises NewerRecord."""
+        self.book.require_known(event.project_id, event.source)
+        listening = self.book.listening_to(event.project_id, event.source)
+        return PlannedEvent(event, tuple(PlannedFate(known.id, Fate.DEAD, reason) for known in listening))
+
     async def plan_start(
         self, event: NewEvent, pipeline: str, *, priority: int, known: KnownTrigger | None = None
     ) -> PlannedEvent:

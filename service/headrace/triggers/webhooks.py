@@ -15,7 +15,7 @@ from headrace.domain.events import NewEvent
 from headrace.domain.triggers import Webhook
 from headrace.domain.webhooks import SIGNED, HookRules, Preset, Rate
 from headrace.triggers.book import KnownTrigger, ServedProject, TriggerBook
-from headrace.triggers.payloads import payload_of
+from headrace.triggers.payloads import UnreadablePayload, payload_of
 from headrace.triggers.signatures import check_secret, check_signature
 
 MOST_PATHS = 10_000
@@ -53,6 +53,14 @@ class Delivery:
     def payload(self) -> Any:
         """What the body says. Raises UnreadablePayload."""
         return payload_of(self.headers.get("content-type", ""), self.plain)
+
+    @property
+    def readable_payload(self) -> Any:
+        """What the body says; None where it cannot be read."""
+        try:
+            return self.payload
+        except UnreadablePayload:
+            return None
 
 
 @dataclass(frozen=True)
@@ -124,6 +132,18 @@ class Hook:
             _key(given),
             delivery.payload,
             kept_headers(delivery.headers, rules.header),
+            delivery.raw,
+        )
+
+    def unreadable_event(self, delivery: Delivery) -> NewEvent:
+        """What is kept of a request that `event` could not read; the same body again is the same event."""
+        return NewEvent(
+            self.project.id,
+            f"webhook:{self.path}",
+            "unreadable",
+            "unreadable:" + hashlib.sha256(delivery.raw).hexdigest(),
+            delivery.readable_payload,
+            kept_headers(delivery.headers, self.rules[0].header),
             delivery.raw,
         )
 
