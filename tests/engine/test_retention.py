@@ -124,6 +124,59 @@ async def test_old_events_go_unless_they_wait_for_their_batch(database: Database
     assert await left(database, "event_fate", "event_id") == {ids["3"]}
 
 
+async def test_a_pipeline_may_keep_fewer_bytes_of_outputs_than_its_project(database: Database, project: int) -> None:
+    small = [await ended(database, project, days, "small", size=400) for days in (9, 8, 7)]
+    others = [await ended(database, project, days, size=400) for days in (6, 5)]
+    retention = ProjectRetention(Retention(output_bytes=1000), {"small": Retention(output_bytes=500)})
+    await sweep(database, project, retention)
+    assert await left(database, "output") == set(others)
+    await sweep(database, project, ProjectRetention(Retention(), {"p": Retention(output_bytes=500)}))
+    assert await left(database, "output") == {others[1]}
+    assert len(await left(database, "run", "id")) == len(small + others)
+
+
+@pytest.mark.parametrize(
+    ("usual", "own", "kept"),
+    [
+        (5.0, {}, set()),
+        (5.0, {"p": None}, {"p", "both"}),
+        (None, {"q": 5.0}, {"p", "both", "none"}),
+        (30.0, {"p": 5.0}, {"q", "both", "none"}),
+        (5.0, {"p": 30.0, "q": 20.0}, {"p", "q", "both"}),
+    ],
+)
+async def test_events_are_kept_for_as_long_as_a_pipeline_wants_them(
+    database: Database, project: int, usual: float | None, own: dict[str, float | None], kept: set[str]
+) -> None:
+    triggers = {
+        name: await database.fetchval(
+            "INSERT INTO headrace.trigger (project_id, pipeline, name, origin, kind, source, definition, status)"
+            " VALUES ($1, $2, 't', 'api', 'api', $2, '{}', 'active') RETURNING id",
+            project, name,
+        )
+        for name in ("p", "q")
+    }  # fmt: skip
+    for key, met in {"p": "p", "q": "q", "both": "pq", "none": ""}.items():
+        event = await database.fetchval(
+            "INSERT INTO headrace.event (project_id, source, kind, key, occurred_at, received_at)"
+            " VALUES ($1, 's', 'k', $2, now(), now() - interval '10 days') RETURNING id",
+            project, key,
+        )  # fmt: skip
+        for name in met:
+            await database.execute(
+                "INSERT INTO headrace.event_fate (event_id, trigger_id, fate, reason) VALUES ($1, $2, 'filtered', 'r')",
+                event, triggers[name],
+            )  # fmt: skip
+
+    def in_days(days: float | None) -> Retention:
+        return Retention(events=None if days is None else days * DAY)
+
+    await sweep(
+        database, project, ProjectRetention(in_days(usual), {name: in_days(days) for name, days in own.items()})
+    )
+    assert {row["key"] for row in await database.fetch("SELECT key FROM headrace.event")} == kept
+
+
 async def test_whole_days_of_lines_are_dropped_as_partitions(database: Database, project: int) -> None:
     today = datetime.now(UTC)
     await database.execute("SELECT headrace.make_log_day($1)", (today - timedelta(days=10)).date())

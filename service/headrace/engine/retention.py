@@ -63,7 +63,9 @@ class Retainer:
         await self._sweep(None, others, retention.project)
         for pipeline, own in retention.pipelines.items():
             await self._sweep(pipeline, [], own)
-        await self._sweep_project(retention.project)
+            await self._keep_within(pipeline, own.output_bytes)
+        await self._keep_within(None, retention.project.output_bytes)
+        await self._sweep_events(retention)
 
     async def _sweep(self, pipeline: str | None, others: Sequence[str], retention: Retention) -> None:
         for drop, age in (
@@ -78,10 +80,18 @@ class Retainer:
         while await drop(self.database, self.project_id, pipeline, others, age, BATCH_RUNS):
             await self.clock.sleep(PAUSE_SECONDS)
 
-    async def _sweep_project(self, retention: Retention) -> None:
-        if (age := retention.events) is not None:
-            while await drop_old_events(self.database, self.project_id, age, BATCH_EVENTS):
+    async def _keep_within(self, pipeline: str | None, bound: int | None) -> None:
+        """Keep the outputs of a pipeline, or of all of them, within so many bytes."""
+        if bound is not None:
+            while await drop_outputs_beyond(self.database, self.project_id, pipeline, bound, BATCH_RUNS):
                 await self.clock.sleep(PAUSE_SECONDS)
-        if (bound := retention.output_bytes) is not None:
-            while await drop_outputs_beyond(self.database, self.project_id, bound, BATCH_RUNS):
-                await self.clock.sleep(PAUSE_SECONDS)
+
+    async def _sweep_events(self, retention: ProjectRetention) -> None:
+        own = {pipeline: kept.events for pipeline, kept in retention.pipelines.items()}
+        age, place = retention.project.events, None
+        if age is None and not any(own.values()):
+            return
+        while (
+            place := await drop_old_events(self.database, self.project_id, age, own, place, BATCH_EVENTS)
+        ) is not None:
+            await self.clock.sleep(PAUSE_SECONDS)

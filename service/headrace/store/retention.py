@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import asyncpg
 
@@ -11,6 +13,9 @@ from headrace.store.queries import QUERIES
 
 LOCK_MILLISECONDS = 50
 """A partition is only made or dropped when its lock comes within this: writers wait behind the one who waits."""
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_FOREVER = 1e11
+"""Seconds: more than three thousand years."""
 
 
 async def drop_old_outputs(
@@ -20,9 +25,12 @@ async def drop_old_outputs(
     return await _count(database, "drop_old_outputs", project, pipeline, list(others), age, most)
 
 
-async def drop_outputs_beyond(database: Database, project: int, bound: int, most: int) -> int:
-    """Remove outputs of up to `most` runs that ended first, while all together have more than `bound` bytes."""
-    return await _count(database, "drop_outputs_beyond", project, bound, most)
+async def drop_outputs_beyond(database: Database, project: int, pipeline: str | None, bound: int, most: int) -> int:
+    """Remove outputs of up to `most` runs that ended first, while all together have more than `bound` bytes.
+
+    Those of `pipeline`, or of the whole project; how many outputs it were.
+    """
+    return await _count(database, "drop_outputs_beyond", project, bound, most, pipeline)
 
 
 async def drop_old_runs(
@@ -41,9 +49,41 @@ async def drop_old_lines(
     return await _count(database, "drop_old_lines", project, pipeline, age, most, list(others))
 
 
-async def drop_old_events(database: Database, project: int, age: float, most: int) -> int:
-    """Remove up to `most` events that came `age` s ago and wait for nothing; how many it were."""
-    return await _count(database, "drop_old_events", project, age, most)
+@dataclass(frozen=True, slots=True)
+class EventPlace:
+    """A place in the order in which events came."""
+
+    received_at: datetime
+    id: int
+
+
+async def drop_old_events(
+    database: Database,
+    project: int,
+    age: float | None,
+    own_ages: Mapping[str, float | None],
+    after: EventPlace | None,
+    most: int,
+) -> EventPlace | None:
+    """Look at up to `most` events that came after a place, and remove those that are old and wait for nothing.
+
+    An event is kept for `age` s, or for as long as the pipelines want it whose triggers it met: `own_ages` are those of
+    pipelines that say so themselves; None is for ever. The place of the last one looked at; None after the last of all.
+    """
+    ages = [_FOREVER if own is None else own for own in own_ages.values()]
+    usual = _FOREVER if age is None else age
+    row = await database.fetchrow(
+        QUERIES["drop_old_events"],
+        project,
+        min([usual, *ages]),
+        usual,
+        list(own_ages),
+        ages,
+        _EPOCH if after is None else after.received_at,
+        0 if after is None else after.id,
+        most,
+    )
+    return None if row is None else EventPlace(row["received_at"], row["id"])
 
 
 async def drop_log_days(database: Database, age: float) -> list[str]:

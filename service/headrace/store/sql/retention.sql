@@ -14,11 +14,11 @@ WITH old AS (
 DELETE FROM headrace.output AS o USING old WHERE o.run_id = old.id;
 
 -- name: drop_outputs_beyond
--- The outputs of the runs that ended first, where all of a project's together have more than $2 bytes.
+-- The outputs of the runs that ended first, where all of a project's, or of its pipeline $4, have more than $2 bytes.
 WITH sized AS (
     SELECT r.id, r.finished_at, sum(o.bytes) AS bytes
     FROM headrace.run AS r JOIN headrace.output AS o ON o.run_id = r.id
-    WHERE r.project_id = $1 AND r.finished_at IS NOT NULL
+    WHERE r.project_id = $1 AND r.finished_at IS NOT NULL AND ($4::text IS NULL OR r.pipeline = $4)
     GROUP BY r.id
 ), beyond AS (
     SELECT id FROM (
@@ -63,16 +63,29 @@ WITH old AS (
 DELETE FROM headrace.log_line AS l USING old WHERE l.run_id = old.id;
 
 -- name: drop_old_events
--- Some of the events that came longer than $2 seconds ago and wait for nothing, with their fates.
-WITH old AS (
-    SELECT e.id FROM headrace.event AS e
+-- Of up to $8 events beyond a place ($6, $7) that came longer than $2 seconds ago, remove those that are old enough for all
+-- pipelines whose triggers they met ($4 and their ages $5, $3 for others) and that wait for nothing; the place of the last.
+WITH seen AS MATERIALIZED (
+    SELECT e.id, e.received_at FROM headrace.event AS e
     WHERE e.project_id = $1 AND e.received_at < now() - $2::float8 * interval '1 second'
-      AND NOT EXISTS (SELECT FROM headrace.event_fate AS f WHERE f.event_id = e.id AND f.fate = 'waiting')
-    ORDER BY e.received_at LIMIT $3
+      AND (e.received_at, e.id) > ($6::timestamptz, $7::bigint)
+    ORDER BY e.received_at, e.id LIMIT $8
+), old AS (
+    SELECT s.id FROM seen AS s
+    CROSS JOIN LATERAL (
+        SELECT max(COALESCE(a.age, $3)) AS age, bool_or(f.fate = 'waiting') AS waits
+        FROM headrace.event_fate AS f
+        LEFT JOIN headrace.trigger AS t ON t.id = f.trigger_id
+        LEFT JOIN unnest($4::text[], $5::float8[]) AS a (pipeline, age) ON a.pipeline = t.pipeline
+        WHERE f.event_id = s.id
+    ) AS met
+    WHERE s.received_at < now() - COALESCE(met.age, $3::float8) * interval '1 second' AND met.waits IS NOT TRUE
 ), fates AS (
     DELETE FROM headrace.event_fate AS f USING old WHERE f.event_id = old.id
+), gone AS (
+    DELETE FROM headrace.event AS e USING old WHERE e.id = old.id
 )
-DELETE FROM headrace.event AS e USING old WHERE e.id = old.id;
+SELECT received_at, id FROM seen ORDER BY received_at DESC, id DESC LIMIT 1;
 
 -- name: log_days
 -- The partitions of log lines that are wholly older than $1 seconds.
