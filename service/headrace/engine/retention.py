@@ -88,10 +88,10 @@ class Retainer:
 
     async def _sweep_events(self, retention: ProjectRetention) -> None:
         own = {pipeline: kept.events for pipeline, kept in retention.pipelines.items()}
-        age, place = retention.project.events, None
+        age = retention.project.events
         if age is None and not any(own.values()):
             return
-        while (
-            place := await drop_old_events(self.database, self.project_id, age, own, place, BATCH_EVENTS)
-        ) is not None:
+        place = await drop_old_events(self.database, self.project_id, age, own, None, BATCH_EVENTS)
+        while place is not None:
             await self.clock.sleep(PAUSE_SECONDS)
+            place = await drop_old_events(self.database, self.project_id, age, own, place, BATCH_EVENTS)
