@@ -137,6 +137,8 @@ async def test_what_is_told_is_what_is_documented_with_its_labels(driven: Api, t
         told = 'headrace_sensor_lag_seconds{project="shop",sensor="giving"}'
         ticking = 'headrace_schedule_last_slot_late_seconds{pipeline="orders",project="shop",trigger="ticking"}'
         await until(driven, lambda found: told in found and ticking in found)
+    driven.served.intake.gap_watch.rest = 0.0
+    await driven.served.intake.gap_watch.look()
     async with driven.client.get(f"{driven.url}/metrics") as answer:
         text = await answer.text()
     assert documented() == dict(exposed(text))

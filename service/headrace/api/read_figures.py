@@ -47,15 +47,18 @@ def schedule_families(served: Served) -> Iterator[Metric]:
     late = _gauge("schedule_last_slot_late_seconds", "How late the last slot that was accepted here was.", *_SCHEDULE)
     overdue = _gauge("schedule_overdue_slots", "Slots that should be events by now and are none.", *_SCHEDULE)
     by = _gauge("schedule_overdue_seconds", "How long the oldest of them is overdue.", *_SCHEDULE)
+    gaps = _gauge("schedule_gaps", "Slots of a schedule without a good run.", *_SCHEDULE)
     for number, standing in timekeeper.standings().items():
         known = book.by_id(number)
         if known is not None:
             labels = (served.name_of(known.project.id), known.trigger.pipeline, known.trigger.name)
             _tell_schedule(standing, labels, late, overdue, by)
+            if (count := served.intake.gap_watch.gaps.get(number)) is not None:
+                gaps.add_metric(labels, count)
     followed = _gauge("schedules", "Schedules that this service follows, and those that it cannot.", "state")
     followed.add_metric(["followed"], len(timekeeper.standings()))
     followed.add_metric(["refused"], len(timekeeper.refused))
-    yield from (late, overdue, by, followed)
+    yield from (late, overdue, by, gaps, followed)
 
 
 def _tell_schedule(

@@ -83,6 +83,8 @@ class ScheduleView:
     late: float | None
     overdue: int | None
     overdue_by: float | None
+    gaps: int | None
+    """Slots without a good run; null where it was not looked yet."""
     catching_up: Made | None
 
 
@@ -121,10 +123,17 @@ async def list_schedules(call: Call, query: ProjectQuery) -> ScheduleList:
     ]
     progress = await progress_of(served.opened, [row.id for _, row in rows])
     catching_up = await catching_up_of(served.opened, [(number, row.source) for number, row in rows])
-    standings = served.intake.timekeeper.standings()
+    standings, gaps = served.intake.timekeeper.standings(), served.intake.gap_watch.gaps
     return ScheduleList(
         tuple(
-            _view(served.name_of(number), row, progress.get(row.id), standings.get(row.id), catching_up.get(source))
+            _view(
+                served.name_of(number),
+                row,
+                progress.get(row.id),
+                standings.get(row.id),
+                catching_up.get(source),
+                gaps.get(row.id),
+            )
             for number, row, source in _with_sources(rows)
         )
     )
@@ -174,6 +183,7 @@ def _view(
     progress: Progress | None,
     standing: ScheduleStanding | None,
     catching_up: CatchingUp | None,
+    gaps: int | None,
 ) -> ScheduleView:
     schedule = schedule_of(trigger_from_json(row.definition))
     return ScheduleView(
@@ -189,6 +199,7 @@ def _view(
         late=None if standing is None else standing.late,
         overdue=None if standing is None else standing.overdue,
         overdue_by=None if standing is None else standing.overdue_by,
+        gaps=gaps,
         catching_up=None if catching_up is None else Made(catching_up.slots_after, catching_up.slots_until),
     )
 
@@ -196,7 +207,8 @@ def _view(
 async def _search(call: Call, path: TriggerPath) -> GapSearch:
     found = await served_trigger(call.served, path.trigger)
     trigger = _trigger(found)
-    return GapSearch(call.served.opened, found.project_id, trigger, schedule_of(trigger))
+    kept = await call.served.intake.gap_watch.kept(found.project_id, trigger.pipeline)
+    return GapSearch(call.served.opened, found.project_id, trigger, schedule_of(trigger), kept)
 
 
 def _trigger(found: GivenTrigger) -> Trigger:

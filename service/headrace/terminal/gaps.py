@@ -19,7 +19,8 @@ async def show_gaps(screen: Screen, name: str, since: datetime | None, *, fill: 
     async with open_headrace(screen.project, drive=False) as headrace:
         found = await named_trigger(headrace.project, headrace.database, headrace.project_id, name)
         trigger = found.trigger
-        search = GapSearch(headrace.database, headrace.project_id, trigger, schedule_of(trigger))
+        kept = headrace.project.retention.of(trigger.pipeline).runs
+        search = GapSearch(headrace.database, headrace.project_id, trigger, schedule_of(trigger), kept)
         start = since or await search.usual_start(now)
         filled = await search.fill(start, now) if fill else FilledGaps(tuple(await search.find(start, now)), None)
         if filled.backfill is not None:

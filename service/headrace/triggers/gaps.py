@@ -49,38 +49,46 @@ class GapSearch:
     project_id: int
     trigger: Trigger
     schedule: Schedule
+    kept: float | None = None
+    """Seconds for which ended runs are kept: nothing is known of slots before. None for ever."""
 
     async def usual_start(self, now: datetime) -> datetime:
-        """Where to begin looking if nobody says: 30 days back, or when the schedule's slots began to count."""
+        """Where to begin looking if nobody says: 30 days back, or when the schedule's slots began to count.
+
+        No earlier than runs are kept.
+        """
         progress = await progress_of_trigger(self.database, self.project_id, self.trigger.pipeline, self.trigger.name)
-        back = now - LOOK_BACK
+        back = self._known_since(now - LOOK_BACK, now)
         return back if progress is None else max(back, counts_since(self.schedule, progress) - MICROSECOND)
 
-    async def find(self, since: datetime, until: datetime) -> list[SlotGap]:
+    def _known_since(self, since: datetime, now: datetime) -> datetime:
+        return since if self.kept is None else max(since, now - timedelta(seconds=self.kept))
+
+    async def find(self, since: datetime, until: datetime, *, most: int = MOST_INTERVALS) -> list[SlotGap]:
         """The slots after `since` whose interval was over at `until` and that have no good run, the oldest first.
 
-        Slots whose run has not ended, or is about to be made by a backfill, are no gaps. Raises BadInterval for too
-        many slots.
+        Slots whose run has not ended, or is about to be made by a backfill, are no gaps; nor are those whose run may
+        have been removed for its age. Raises BadInterval for more than `most` slots.
         """
         async with self.database.connection() as connection:
-            found = await self._find_in(connection, since, until)
+            found = await self._find_in(connection, since, until, most)
         return _told_gaps(found)
 
     async def fill(self, since: datetime, until: datetime, *, concurrency: int = 1) -> FilledGaps:
         """Find the gaps and make one backfill of them. Raises BadInterval for too many slots."""
         async with self.database.transaction() as connection:
             await lock_planning(connection, self.project_id)
-            gaps = await self._find_in(connection, since, until)
+            gaps = await self._find_in(connection, since, until, MOST_INTERVALS)
             if not gaps:
                 return FilledGaps((), None)
             planned = [replace(gap, reason=None) for gap in gaps]
             number = await create_backfill(connection, self._backfill(planned, concurrency), planned)
         return FilledGaps(tuple(_told_gaps(gaps)), number)
 
-    async def _find_in(self, connection: Any, since: datetime, until: datetime) -> list[PlannedInterval]:
+    async def _find_in(self, connection: Any, since: datetime, until: datetime, most: int) -> list[PlannedInterval]:
         """The gaps as intervals of a backfill; `reason` tells what became of the run that a slot has."""
         try:
-            expected = await asyncio.to_thread(self._expected, since, until)
+            expected = await asyncio.to_thread(self._expected, self._known_since(since, until), until, most)
         except OverflowError as error:
             raise BadInterval("The range goes beyond the years 1 to 9999.", remedy="Take a later start.") from error
         if not expected:
@@ -110,16 +118,14 @@ class GapSearch:
             of_slots=True,
         )
 
-    def _expected(self, since: datetime, until: datetime) -> list[Interval]:
+    def _expected(self, since: datetime, until: datetime, most: int) -> list[Interval]:
         timing = Timing(Slots(self.schedule, self.schedule.enabled_at or since), self.trigger.source)
         found: list[Interval] = []
         for timed in takewhile(lambda timed: timed.slot.at <= until, timing.after(since)):
             if timed.following is None or timed.following > until:
                 break
-            if len(found) == MOST_INTERVALS:
-                raise BadInterval(
-                    f"There are more than {MOST_INTERVALS} slots since then.", remedy="Take a later start."
-                )
+            if len(found) == most:
+                raise BadInterval(f"There are more than {most} slots since then.", remedy="Take a later start.")
             found.append(Interval(timed.slot.at, timed.following, timed.previous))
         return found
 

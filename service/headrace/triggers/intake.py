@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Self
 
+from headrace.domain.retention import ProjectRetention
 from headrace.engine.births import Births
 from headrace.project.following import FollowedProject
+from headrace.project.reading import read_project
 from headrace.store.database import Database
 from headrace.triggers.accepting import Acceptor
 from headrace.triggers.backfilling import Backfilling
@@ -15,6 +18,7 @@ from headrace.triggers.backfills import Backfills
 from headrace.triggers.batching import Batcher
 from headrace.triggers.book import ServedProject, TriggerBook
 from headrace.triggers.ended_runs import EndedRuns
+from headrace.triggers.gap_watch import GapWatch
 from headrace.triggers.observing import IntakeObserver
 from headrace.triggers.pinning import PipelinePins
 from headrace.triggers.planning import Planner
@@ -39,6 +43,7 @@ class Intake:
     backfills: Backfills
     backfilling: Backfilling
     timekeeper: Timekeeper
+    gap_watch: GapWatch
     hooks: Hooks
 
     @classmethod
@@ -65,7 +70,10 @@ class Intake:
         backfills = Backfills(database, acceptor, book, list(projects))
         replayer, backfilling = Replayer(database, acceptor), Backfilling(database)
         timekeeper = Timekeeper(database, book, acceptor)
-        return cls(book, acceptor, batcher, ended_runs, replayer, backfills, backfilling, timekeeper, Hooks(book))
+        retentions = {number: partial(_retention, each) for number, each in projects.items()}
+        gap_watch = GapWatch(database, book, retentions, timekeeper.now)
+        hooks = Hooks(book)
+        return cls(book, acceptor, batcher, ended_runs, replayer, backfills, backfilling, timekeeper, gap_watch, hooks)
 
     def run_ended(self, run: int) -> None:
         """Hear that a run has ended here: it may be an event, and backfills and what is always on may go on."""
@@ -83,4 +91,9 @@ class Intake:
             "the events of ended runs": self.ended_runs.run,
             "the runs of backfills": self.backfills.run,
             "the slots of schedules": self.timekeeper.run,
+            "the look for gaps": self.gap_watch.run,
         }
+
+
+def _retention(project: FollowedProject) -> ProjectRetention:
+    return read_project(project.root, project.environ).retention
