@@ -65,6 +65,24 @@ async def test_a_sweep_that_saw_a_blob_lie_idle_does_not_take_it_from_the_run_th
     assert await content(database, blob) == b"the same"
 
 
+async def test_a_blob_stays_for_a_run_that_took_it_before_another_one_that_has_ended(
+    database: Database, project: int, tmp_path: Path
+) -> None:
+    path = tmp_path / "output"
+    path.write_bytes(b"the same")
+    first, second, third = [await running(database, project) for _ in range(3)]
+    blobs = {await store_blob(database, run, path) for run in (first, second, third)}
+    for run in (third, second):
+        await end(database, run)
+        assert await drop_orphan_blobs(database, older_than=0) == 0
+    (blob,) = blobs
+    await record(database, first, blob)
+    assert await content(database, blob) == b"the same"
+    await database.execute("DELETE FROM headrace.output")
+    await end(database, first)
+    assert await drop_orphan_blobs(database, older_than=0) == 1
+
+
 async def test_a_run_that_wants_a_blob_just_as_it_is_swept_writes_it_anew(
     database: Database, project: int, tmp_path: Path
 ) -> None:

@@ -31,6 +31,16 @@ def stored(value: Any, folder: Path, limit: int = 65536) -> tuple[Any, Codec]:
     return decode_output(OutputRef(output.codec, output.inline, output.path)), output.codec
 
 
+@pytest.mark.parametrize("value", [pd.DataFrame({"a": range(100_000)}), "x" * 100_000, {1, *range(20_000)}])
+def test_the_folder_of_large_outputs_is_made_with_the_first_one(tmp_path: Path, value: Any) -> None:
+    folder = tmp_path / "run"
+    encode_output(1, str(folder), "small", 100)
+    assert not folder.exists()
+    output = encode_output(value, str(folder), "out", 100)
+    assert output.path == str(folder / "out")
+    assert folder.stat().st_mode & 0o777 == 0o700
+
+
 def obj(*values: Any) -> pd.DataFrame:
     return pd.DataFrame({"a": pd.Series(list(values), dtype=object)})
 

@@ -190,6 +190,7 @@ def _write_arrow(frame: pd.DataFrame, mark: Any, path: str, limit: int) -> _Writ
 
 
 def _write_arrow_file(table: pa.Table, path: str) -> _Written:
+    _make_folder(os.path.dirname(path))
     with pa.OSFile(_partial(path), "wb") as sink:
         _write_batches(table, sink)
     os.replace(_partial(path), path)

@@ -1,7 +1,12 @@
 -- name: create_blob
--- A blob before its parts, or the one that has the same content already: that is kept for this run from now on.
+-- A blob before its parts, or the one that has the same content already: that is kept for this run, too, from now on.
 INSERT INTO headrace.blob AS b (id, run_id, bytes, parts, sha256) VALUES ($1, $2, $3, $4, $5)
-ON CONFLICT (sha256) WHERE sha256 IS NOT NULL DO UPDATE SET created_at = now(), run_id = excluded.run_id
+ON CONFLICT (sha256) WHERE sha256 IS NOT NULL DO UPDATE
+SET created_at = now(), run_id = excluded.run_id,
+    other_runs = ARRAY(
+        SELECT r.id FROM headrace.run AS r
+        WHERE r.id = ANY (b.run_id || b.other_runs) AND r.id <> excluded.run_id AND r.status IN ('initial', 'running')
+    )
 RETURNING b.id;
 
 -- name: store_part
@@ -40,7 +45,9 @@ WITH orphan AS (
     SELECT b.id, b.created_at FROM headrace.blob AS b
     WHERE b.created_at < now() - $1::float8 * interval '1 second'
       AND NOT EXISTS (SELECT FROM headrace.output AS o WHERE o.blob = b.id)
-      AND NOT EXISTS (SELECT FROM headrace.run AS r WHERE r.id = b.run_id AND r.status IN ('initial', 'running'))
+      AND NOT EXISTS (
+          SELECT FROM headrace.run AS r WHERE r.id = ANY (b.run_id || b.other_runs) AND r.status IN ('initial', 'running')
+      )
     LIMIT $2
 )
 -- Its time is asked for again: another run may have taken the content for its own since.
