@@ -8,7 +8,8 @@ import pytest
 import yaml
 from headrace.domain.retention import Retention
 from headrace.project.checking import check_project
-from headrace.project.reading import read_project
+from headrace.project.faults import ProjectFault
+from headrace.project.reading import read_pipeline, read_project
 
 from tests.support.projects import write_pipeline, write_project
 
@@ -41,3 +42,10 @@ def test_what_is_no_age_is_told_by_its_line(tmp_path: Path, age: object) -> None
     assert fault.file == "pipelines/p/metadata.yaml"
     assert fault.line is not None
     assert "runs cannot be" in fault.message
+
+
+def test_a_key_that_it_does_not_know_is_refused(tmp_path: Path) -> None:
+    write_project(tmp_path)
+    write_pipeline(tmp_path, "p", {"b": []}, options={"retention": {"run": "90d"}})
+    with pytest.raises(ProjectFault, match="there is no key run"):
+        read_pipeline(read_project(tmp_path, {}), "p")

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 from headrace.domain.triggers import SensorWatch
+from headrace.project.faults import Severity
 from headrace.project.triggers import TriggerReading, read_triggers
 
 from tests.support.projects import write_pipeline, write_project
@@ -42,10 +43,22 @@ def reading_of(root: Path, sensor: Any) -> TriggerReading:
     ],
 )
 def test_a_sensor_is_read_with_its_settings(tmp_path: Path, sensor: Any, watch: SensorWatch) -> None:
+    for name in ("counting", "c", "x"):
+        (tmp_path / "sensors").mkdir(exist_ok=True)
+        (tmp_path / "sensors" / f"{name}.py").touch()
     reading = reading_of(tmp_path, sensor)
     assert reading.faults == ()
     assert reading.triggers[0].when == watch
     assert reading.triggers[0].source == f"sensor:{watch.name}"
+
+
+@pytest.mark.parametrize("sensor", ["nosuch", {"name": "n", "use": "sensors/nosuch.py"}])
+def test_a_sensor_that_is_not_there_is_warned_of_and_may_come_later(tmp_path: Path, sensor: Any) -> None:
+    reading = reading_of(tmp_path, sensor)
+    (fault,) = reading.faults
+    assert (fault.line, fault.key, fault.severity) == (5, "sensor", Severity.WARNING)
+    assert "there is no sensors/nosuch.py" in fault.message
+    assert len(reading.triggers) == 1
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from headrace.domain.backfills import Reprocess
 from headrace.domain.triggers import AfterRun, ApiCall, AtLimit, BackfillWindow, Batch, Trigger, TriggerKind, Webhook
-from headrace.project.triggers import TriggerReading, read_triggers
+from headrace.project.faults import Severity
+from headrace.project.triggers import TriggerReading, read_triggers, triggers_in
 
 
 def read(root: Path, text: str) -> TriggerReading:
@@ -94,6 +95,13 @@ def test_a_backfill_instead_of_a_run_is_read(tmp_path: Path) -> None:
 
 
 def test_a_trigger_after_another_pipelines_runs_is_read(tmp_path: Path) -> None:
+    missing = read(tmp_path, "- {name: a, type: run, run: q}")
+    assert [trigger.when for trigger in missing.triggers] == [AfterRun("q")]
+    assert [fault.message for fault in missing.faults] == [
+        "Trigger a: there is no pipelines/q/metadata.yaml: it makes no run until there is."
+    ]
+    (tmp_path / "pipelines" / "q").mkdir()
+    (tmp_path / "pipelines" / "q" / "metadata.yaml").touch()
     assert one(tmp_path, "- {name: a, type: run, run: q}").when == AfterRun("q")
     given = one(tmp_path, "- {name: a, type: run, run: {pipeline: q, status: [failed, cancelled]}}")
     assert given.when == AfterRun("q", ("failed", "cancelled"))
@@ -153,3 +161,52 @@ def test_no_file_and_an_empty_file_are_no_triggers(tmp_path: Path) -> None:
     assert read_triggers(tmp_path, "p", {}).triggers == ()
     assert read(tmp_path, "").faults == ()
     assert read(tmp_path, "triggers: null\n").faults == ()
+
+
+def test_keys_without_effect_are_warned_of_with_their_line_and_keep_nothing_from_working(tmp_path: Path) -> None:
+    reading = read(
+        tmp_path,
+        "triggers:\n"
+        "- name: hourly\n"
+        "  schedule_type: time\n"
+        "  schedule_interval: '@hourly'\n"
+        "  timezon: Europe/Berlin\n"
+        "  repo_path: /home/src/shop\n"
+        "  settings:\n"
+        "    skip_if_previous_runing: true\n"
+        "  batch: {delay: 5, maximum: 3}\n",
+    )
+    assert len(reading.triggers) == 1
+    assert [(fault.line, fault.key, fault.severity) for fault in reading.faults] == [
+        (5, "timezon", Severity.WARNING),
+        (8, "skip_if_previous_runing", Severity.WARNING),
+        (9, "maximum", Severity.WARNING),
+    ]
+    assert reading.faults[0].message == "Trigger hourly: there is no key timezon: it has no effect."
+    assert "timezone?" in reading.faults[0].remedy
+    assert "under settings" in reading.faults[1].message
+
+
+@pytest.mark.parametrize(
+    ("envs", "environ", "active"),
+    [
+        ("[]", {}, True),
+        ("[dev, test]", {}, True),
+        ("[prod]", {}, False),
+        ("[staging, prod]", {"ENV": "prod"}, True),
+        ("[staging]", {"ENV": "prod"}, False),
+    ],
+)
+def test_a_trigger_is_active_in_its_environments_alone(
+    tmp_path: Path, envs: str, environ: dict[str, str], active: bool
+) -> None:
+    text = f"triggers:\n- {{name: a, schedule_type: api, status: active, envs: {envs}}}\n"
+    reading = triggers_in(text, "p", "triggers.yaml", environ)
+    assert not reading.faults
+    assert [trigger.active for trigger in reading.triggers] == [active]
+
+
+def test_environments_are_a_list_of_names(tmp_path: Path) -> None:
+    reading = read(tmp_path, "triggers:\n- {name: a, schedule_type: api, status: active, envs: prod}\n")
+    assert [fault.line for fault in reading.faults] == [2]
+    assert "envs cannot be 'prod'" in reading.broken[0].reason

@@ -13,6 +13,7 @@ _AGE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _UNITS = {"": "s", "sec": "s", "second": "s", "min": "m", "minute": "m", "hour": "h", "day": "d", "week": "w"}
 AGES = ("runs", "outputs", "logs", "events")
+KEYS = (*AGES, "output_bytes")
 
 
 def retention_of(base: Retention, value: Any, refuse: Refuse) -> Retention:
@@ -22,6 +23,8 @@ def retention_of(base: Retention, value: Any, refuse: Refuse) -> Retention:
     if not isinstance(value, dict):
         refuse("retention", "retention is not a mapping.", "Write `runs: 90d` and the like under it.")
         return base
+    for key in value.keys() - KEYS:
+        refuse("retention", f"retention: there is no key {key}.", f"Write of: {', '.join(KEYS)}.")
     given = {name: _age(value[name], name, refuse) if name in value else getattr(base, name) for name in AGES}
     size = value.get("output_bytes")
     return Retention(**given, output_bytes=base.output_bytes if size is None else memory(size, refuse))

@@ -11,7 +11,17 @@ from headrace.blocks.safe_yaml import YamlFault, read_yaml
 from headrace.domain.backfills import Order, Reprocess
 from headrace.domain.intervals import BadInterval, read_every
 from headrace.domain.statuses import RUN_TERMINAL, RunStatus
-from headrace.domain.triggers import AfterRun, ApiCall, AtLimit, BackfillWindow, Batch, Trigger, TriggerKind, When
+from headrace.domain.triggers import (
+    AfterRun,
+    ApiCall,
+    AtLimit,
+    BackfillWindow,
+    Batch,
+    SensorWatch,
+    Trigger,
+    TriggerKind,
+    When,
+)
 from headrace.project.blocks import FaultList
 from headrace.project.faults import Fault, Severity, errors_of
 from headrace.project.files import UnreadableFile, inside, read_text
@@ -19,6 +29,7 @@ from headrace.project.plain import NotPlain, plain
 from headrace.project.policies import Refuse, is_count, is_number, seconds
 from headrace.project.schedules import schedule_of
 from headrace.project.sensors import sensor_watch_of
+from headrace.project.trigger_keys import warn_of_unknown_keys
 from headrace.project.trigger_templates import check_trigger_templates
 from headrace.project.webhooks import webhook_of
 
@@ -77,11 +88,16 @@ def read_triggers(root: Path, pipeline: str, environ: Mapping[str, str]) -> Trig
         text = read_text(root, inside(root, file))
     except UnreadableFile as error:
         return _unreadable(pipeline, file, Fault(file, None, "", error.message, error.remedy))
-    return triggers_in(text, pipeline, file, environ)
+    return triggers_in(text, pipeline, file, environ, root)
 
 
-def triggers_in(text: str, pipeline: str, file: str, environ: Mapping[str, str]) -> TriggerReading:
-    """The triggers in the text of a triggers.yaml; `file` is its name for the faults. Never raises."""
+def triggers_in(
+    text: str, pipeline: str, file: str, environ: Mapping[str, str], root: Path | None = None
+) -> TriggerReading:
+    """The triggers in the text of a triggers.yaml; `file` is its name for the faults. Never raises.
+
+    With the project's folder, `root`, it is also told what they follow that is not there.
+    """
     try:
         document = read_yaml(text)
     except YamlFault as error:
@@ -94,7 +110,7 @@ def triggers_in(text: str, pipeline: str, file: str, environ: Mapping[str, str])
     triggers: dict[str, Trigger] = {}
     broken: list[BrokenTrigger] = []
     for index, values in enumerate(listed):
-        entry = _Entry(pipeline, index, values, FaultList(file, document), environ)
+        entry = _Entry(pipeline, index, values, FaultList(file, document), environ, root)
         trigger = entry.trigger(triggers)
         faults.found.extend(entry.faults.found)
         if trigger is None:
@@ -126,6 +142,7 @@ class _Entry:
     values: Any
     faults: FaultList
     environ: Mapping[str, str]
+    root: Path | None
 
     @property
     def name(self) -> str:
@@ -138,10 +155,12 @@ class _Entry:
             self.refuse("", f"Item {self.index + 1} is not a trigger.", "Write `name:` and `schedule_type:`.")
             return None
         self._check_name(earlier)
+        warn_of_unknown_keys(self.values, self._warn)
         kind = self._kind()
         when = None if kind is None else self._when(kind)
         if kind is None or when is None:
             return None
+        self._warn_of_missing(when)
         trigger = self._built(kind, when)
         check_trigger_templates(trigger, self.refuse)
         return None if errors_of(self.faults.found) else trigger
@@ -149,6 +168,23 @@ class _Entry:
     def refuse(self, key: str, message: str, remedy: str) -> None:
         """Record a fault at a key; dots lead to keys below it."""
         self.faults.add(self._place(*key.split(".")), f"Trigger {self.name}: {message}", remedy)
+
+    def _warn_of_missing(self, when: When) -> None:
+        """Tell where the pipeline or the sensor is not there that the trigger follows; it may come later."""
+        missing: tuple[str, str] | None = None
+        match when:
+            case AfterRun(pipeline):
+                missing = "run", f"pipelines/{pipeline}/metadata.yaml"
+            case SensorWatch(name, settings):
+                use = str(settings.get("use", f"sensors/{name}.py"))
+                missing = ("sensor", use) if use.endswith(".py") else None
+        if missing is not None and self.root is not None and not (self.root / missing[1]).is_file():
+            key, place = missing
+            self._warn(key, f"there is no {place}: it makes no run until there is.", "Check the name.")
+
+    def _warn(self, key: str, message: str, remedy: str) -> None:
+        """Tell of something at a key that keeps the trigger from nothing."""
+        self.faults.warn(("triggers", self.index, *key.split(".")), f"Trigger {self.name}: {message}", remedy)
 
     def _place(self, key: str, *below: str) -> tuple[str | int, ...]:
         place = ("triggers", self.index)
@@ -227,9 +263,19 @@ class _Entry:
     def _is_active(self) -> bool:
         given = self.values.get("status", "inactive")
         if given in ("active", "inactive"):
-            return bool(given == "active")
+            return bool(given == "active") and self._is_for_here()
         self.refuse("status", f"status cannot be {given!r}.", "Write active or inactive.")
         return False
+
+    def _is_for_here(self) -> bool:
+        """Whether its `envs`, where it names any, have the one in which the project is served: ENV, dev if not set."""
+        given = self.values.get("envs")
+        if given is None or given == []:
+            return True
+        if not isinstance(given, list) or not all(isinstance(env, str) for env in given):
+            self.refuse("envs", f"envs cannot be {given!r}.", "Write a list of names, such as [staging, prod].")
+            return False
+        return self.environ.get("ENV", "dev") in given
 
     def _text(self, key: str) -> str | None:
         given = self.values.get(key)
