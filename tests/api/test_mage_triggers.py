@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from headrace.domain.scopes import Scope
 
 from tests.support.api import Api
+from tests.support.projects import write_pipeline
 from tests.support.triggers import write_triggers
 
 TOKEN = "4506463a01944ef492f70005996dac1a"
@@ -51,6 +53,19 @@ async def test_a_run_is_made_and_told_in_mages_form(api: Api, trigger: int):
     assert variables == {
         "env": "dev", "n": 1, "colour": "red", "event": {"colour": "red", "n": 2}, "trigger_name": "mage",
     }  # fmt: skip
+
+
+async def test_what_the_pipeline_and_the_trigger_name_is_changed_by_pipeline_run_alone(api: Api, trigger: int):
+    root = api.headrace.project.root
+    write_pipeline(root, "orders", {"a": ()}, options={"variables": {"p": "pipeline", "q": "pipeline"}})
+    own = {"t": "trigger", "u": "trigger"}
+    write_triggers(root, "orders", [{"name": "mage", "schedule_type": "api", "token": TOKEN, "variables": own}])
+    await api.served.intake.book.look()
+    body = {"pipeline_run": {"variables": {"q": "run", "u": "run"}}, **dict.fromkeys("pqtux", "event")}
+    told = await call(api, f"{trigger}/pipeline_runs/{TOKEN}", json.dumps(body).encode())
+    variables = (await api.get(f"/api/v1/runs/{told['pipeline_run']['id']}"))["variables"]
+    assert variables.pop("event") == dict.fromkeys("pqtux", "event")
+    assert variables == {"q": "run", "t": "trigger", "u": "run", "x": "event", "trigger_name": "mage"}
 
 
 async def test_the_token_may_come_as_bearer_and_from_an_address_of_another_installation(api: Api, trigger: int):

@@ -7,6 +7,7 @@ should try again: too large, too slow, too often, or the database away.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from hmac import compare_digest
 from typing import Annotated, Any
 from uuid import uuid4
@@ -89,7 +90,7 @@ async def _called(call: Call, schedule: int, token: str, key: str | None) -> dic
             key or uuid4().hex,
             event_variables,
             body=body.raw,
-            variables={**event_variables, **variables},
+            variables={**await _unnamed(call, known, event_variables), **variables},
         )
     )
     return await _pipeline_run(call, known, accepted, variables, event_variables)
@@ -111,6 +112,15 @@ async def _trigger(call: Call, schedule: int, token: str) -> KnownTrigger:
     if known_by_id is None or known_by_id.trigger.kind is not TriggerKind.API:
         raise UnknownTrigger(f"There is no active API trigger {found}.", remedy="See `headrace triggers`.")
     return known_by_id
+
+
+async def _unnamed(call: Call, known: KnownTrigger, event_variables: Mapping[str, Any]) -> dict[str, Any]:
+    """Event variables of names that neither the pipeline nor the trigger gives a value: as in Mage, those win."""
+    named = set(known.trigger.variables)
+    with suppress(HeadraceError):  # what is wrong with the pipeline is told when the call is accepted
+        pins = call.served.intake.acceptor.planner.pins
+        named |= (await pins.pin(known.project.id, known.trigger.pipeline)).pipeline.variables.keys()
+    return {name: value for name, value in event_variables.items() if name not in named}
 
 
 def _split(payload: Any) -> tuple[dict[str, Any], dict[str, Any]]:
