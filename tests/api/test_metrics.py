@@ -12,6 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.support.api import Api
 from tests.support.checkout import ROOT
+from tests.support.projects import write_pipeline
 from tests.support.sensors import sensor, sensor_service, write_sensor
 from tests.support.triggers import webhook, write_triggers
 
@@ -29,7 +30,7 @@ def giving(cursor, **kwargs):
 BROKEN = "@sensor(interval=0.05)\ndef broken(**kwargs):\n    raise ValueError('no')\n"
 TICKING = {"name": "ticking", "schedule_type": "time", "schedule_interval": "every 1 seconds"}
 AFTER = {"name": "after", "schedule_type": "run", "run": {"pipeline": "orders"}}
-CALLED = {"name": "called", "schedule_type": "api"}
+CALLED = {"name": "called", "schedule_type": "api", "sla": 3600}
 RANGE = {"pipeline": "orders", "start": "2026-01-01", "end": "2026-01-02"}
 
 Samples = Mapping[str, float]
@@ -127,6 +128,29 @@ async def test_backfills_that_have_not_ended_are_counted(driven: Api):
     await driven.post(f"/api/v1/backfills/{made['id']}/cancel", status=202)
     found = await samples(driven)
     assert (found['headrace_backfills{status="paused"}'], found['headrace_backfills{status="running"}']) == (0, 0)
+
+
+async def test_runs_that_pass_their_triggers_sla_are_told_and_counted_while_they_go_on(driven: Api):
+    root = driven.headrace.project.root
+    write_pipeline(root, "held", {"a": ()}, {"a": "import time\n@custom\ndef a(*args):\n    time.sleep(600)\n"})
+    slas = {"late": 0.001, "soon": 3600, "free": None}
+    write_triggers(root, "held", [{"name": name, "schedule_type": "api", "sla": sla} for name, sla in slas.items()])
+    await driven.served.intake.book.look()
+    runs = {}
+    for trigger in (await driven.get("/api/v1/triggers"))["items"]:
+        if trigger["pipeline"] == "held":
+            told = await driven.post(f"/api/v1/triggers/{trigger['id']}/call", status=202)
+            runs[trigger["name"]] = told["runs"][0]
+    shown = {name: await driven.get(f"/api/v1/runs/{run}") for name, run in runs.items()}
+    assert {name: view["passed_sla"] for name, view in shown.items()} == {"late": True, "soon": False, "free": False}
+    assert shown["free"]["due"] is None
+    assert shown["late"]["due"] < shown["soon"]["due"]
+    late = 'headrace_runs_past_sla{pipeline="held",project="shop"}'
+    assert (await samples(driven))[late] == 1
+    for run in runs.values():
+        await driven.post(f"/api/v1/runs/{run}/cancel", status=202)
+    await until(driven, lambda told: told[late] == 0)
+    assert (await driven.get(f"/api/v1/runs/{runs['late']}"))["passed_sla"] is True
 
 
 async def test_what_is_told_is_what_is_documented_with_its_labels(driven: Api, triggers: None):

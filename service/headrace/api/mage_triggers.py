@@ -153,7 +153,7 @@ async def _pipeline_run(
         "started_at": _time(row["started_at"]),
         "completed_at": _time(row["finished_at"]),
         "variables": dict(variables),
-        "passed_sla": False,
+        "passed_sla": row["passed_sla"],
         "event_variables": dict(event),
         "metrics": None,
         "backfill_id": None,

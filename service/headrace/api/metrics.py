@@ -8,11 +8,12 @@ from aiohttp import web
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from headrace.api.problems import UNREADABLE
-from headrace.api.read_figures import backfill_families, schedule_families, sensor_families
+from headrace.api.read_figures import backfill_families, schedule_families, sensor_families, sla_families
 from headrace.api.routes import Call, Route
 from headrace.domain.scopes import Scope
 from headrace.store.backfills import count_live_backfills
 from headrace.store.queries import QUERIES
+from headrace.store.runs import runs_past_sla
 from headrace.store.sensors import sensor_figures
 
 READ_SECONDS = 2.0
@@ -47,7 +48,10 @@ async def _read(call: Call) -> None:
         figures.oldest.labels(status).set(rows[status]["oldest"] if status in rows else 0)
     sensors = await sensor_figures(served.opened, projects)
     live = await count_live_backfills(served.opened, projects)
-    figures.read.families = (*sensor_families(sensors), *schedule_families(served), *backfill_families(live))
+    late = await runs_past_sla(served.opened, projects)
+    figures.read.families = (
+        *sensor_families(sensors), *schedule_families(served), *backfill_families(live), *sla_families(late)
+    )  # fmt: skip
 
 
 ROUTES = (Route("GET", "/metrics", Scope.READ, show_metrics, media="text/plain"),)

@@ -12,6 +12,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 
 from headrace.api.served import Served
 from headrace.store.backfills import LiveBackfills
+from headrace.store.runs import LateRuns
 from headrace.store.sensors import SensorFigures
 from headrace.triggers.watching import ScheduleStanding
 
@@ -72,6 +73,16 @@ def _tell_schedule(
         late.add_metric(labels, standing.late)
     overdue.add_metric(labels, standing.overdue)
     by.add_metric(labels, standing.overdue_by)
+
+
+def sla_families(late: Iterable[LateRuns]) -> Iterator[Metric]:
+    """What is told of runs that should have ended by now."""
+    past = _gauge(
+        "runs_past_sla", "Runs that have not ended though their trigger's sla has passed.", "project", "pipeline"
+    )
+    for each in late:
+        past.add_metric((each.project, each.pipeline), each.runs)
+    yield past
 
 
 def backfill_families(live: Mapping[str, LiveBackfills]) -> Iterator[Metric]:

@@ -90,6 +90,8 @@ async def view_run(database: Database, run: int) -> RunView:
         blocks=tuple(_block_view(pipeline, uuid, blocks) for uuid in order),
         step=row["step"],
         project=row["project"],
+        due=row["due"],
+        passed_sla=row["passed_sla"],
     )
 
 

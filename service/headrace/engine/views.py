@@ -43,6 +43,10 @@ class RunView:
     step: int
     """How many steps of it were recorded: it grows with every change."""
     project: str
+    due: datetime | None = None
+    """Until when its trigger's `sla` wants it done."""
+    passed_sla: bool = False
+    """Whether it was not, or is not."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from headrace.domain.suggesting import did_you_mean
 
 EITHER = frozenset({
     "allow_blocks_to_fail", "at_limit", "create_initial_pipeline_run", "landing_time_enabled", "max_active_runs",
-    "pipeline_run_limit", "priority", "skip_if_previous_running", "timeout", "timeout_status",
+    "pipeline_run_limit", "priority", "skip_if_previous_running", "timeout",
 })  # fmt: skip
 """Keys that may stand in the trigger itself or under its `settings`."""
 SCHEDULE = frozenset({

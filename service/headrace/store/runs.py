@@ -212,6 +212,20 @@ async def claim_runs(
     return [ClaimedRun(**row) for row in rows]
 
 
+@dataclass(frozen=True, slots=True)
+class LateRuns:
+    """Runs of a pipeline that have not ended though their triggers want them done by now."""
+
+    project: str
+    pipeline: str
+    runs: int
+
+
+async def runs_past_sla(database: Database, projects: Sequence[int]) -> list[LateRuns]:
+    """How many runs are late of each pipeline of some projects whose triggers have an sla."""
+    return [LateRuns(**row) for row in await database.fetch(QUERIES["runs_past_sla"], list(projects))]
+
+
 async def step_statement(connection: Any) -> Any:
     """The statement with which `record_steps` writes, made ready on a connection that is kept for it."""
     # Planning the one large statement anew would cost more than carrying it out.

@@ -60,6 +60,7 @@ class RunTree:
 def _head(view: RunView, width: int) -> Text:
     text = Text.assemble((view.pipeline, "bold"), f" run {view.id}  ", status_text(view.status))
     text.append(f"  {duration(view.started_at, view.finished_at)}", "dim")
+    text.append("  past its sla" if view.passed_sla else "", "yellow")
     done = sum(block.status in BLOCK_TERMINAL for block in view.blocks)
     if view.status not in RUN_TERMINAL:
         text.append(f"  {done}/{len(view.blocks)}" + (" blocks" if width >= NARROW else ""), "dim")

@@ -235,10 +235,27 @@ SELECT EXISTS (SELECT FROM asked) AS asked, r.status, r.owner,
 FROM headrace.run AS r WHERE r.id = $1;
 
 -- name: run
--- One run, and whether a live service drives it.
-SELECT r.*, p.path AS project_path, p.name AS project, COALESCE((SELECT h.step FROM headrace.run_step AS h WHERE h.run_id = r.id), 0) AS step,
-       EXISTS (SELECT FROM headrace.service AS s WHERE s.id = r.owner AND s.lease_until > now()) AS driven
-FROM headrace.run AS r JOIN headrace.project AS p ON p.id = r.project_id WHERE r.id = $1;
+-- One run, whether a live service drives it, and until when its trigger wants it done.
+SELECT r.*, p.path AS project_path, p.name AS project,
+       COALESCE((SELECT h.step FROM headrace.run_step AS h WHERE h.run_id = r.id), 0) AS step,
+       EXISTS (SELECT FROM headrace.service AS s WHERE s.id = r.owner AND s.lease_until > now()) AS driven,
+       d.due, COALESCE(COALESCE(r.finished_at, now()) > d.due, false) AS passed_sla
+FROM headrace.run AS r JOIN headrace.project AS p ON p.id = r.project_id
+LEFT JOIN headrace.trigger AS t ON t.id = r.trigger_id
+CROSS JOIN LATERAL (
+    SELECT r.execution_date + (t.definition ->> 'sla')::float8 * interval '1 second' AS due
+) AS d
+WHERE r.id = $1;
+
+-- name: runs_past_sla
+-- For each pipeline of some projects with triggers that have an sla: how many runs have not ended though it has passed.
+SELECT p.name AS project, t.pipeline,
+       count(*) FILTER (WHERE now() > r.execution_date + (t.definition ->> 'sla')::float8 * interval '1 second') AS runs
+FROM headrace.trigger AS t
+JOIN headrace.project AS p ON p.id = t.project_id
+LEFT JOIN headrace.run AS r ON r.trigger_id = t.id AND r.status IN ('initial', 'running')
+WHERE t.project_id = ANY ($1::bigint[]) AND t.definition ->> 'sla' IS NOT NULL
+GROUP BY p.name, t.pipeline;
 
 -- name: run_end
 -- How a run ended, or that it has not.
