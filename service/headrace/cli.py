@@ -243,7 +243,7 @@ def retry(
     project: ProjectOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Run again what did not complete, and keep the rest."""
+    """Run again what did not complete, and keep the rest; all of it where everything had completed."""
     from headrace.terminal.running import retry_run
 
     screen = screen_of(project, is_json=as_json)

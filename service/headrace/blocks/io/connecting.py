@@ -12,6 +12,7 @@ import asyncpg
 
 from headrace.blocks.io.base import ConnectorFault
 from headrace.blocks.io.config import ConfigKey
+from headrace.blocks.io.times import read_date, read_span, send_date, send_span
 
 
 class ConnectionRefused(ConnectorFault):
@@ -104,4 +105,6 @@ async def connect(address: Address, settings: Mapping[str, str]) -> Any:
         await connection.execute("SET client_connection_check_interval = '2s'")
     for kind in ("json", "jsonb"):
         await connection.set_type_codec(kind, encoder=json.dumps, decoder=json.loads, schema="pg_catalog")
+    for kind, encoder, decoder in (("date", send_date, read_date), ("interval", send_span, read_span)):
+        await connection.set_type_codec(kind, encoder=encoder, decoder=decoder, schema="pg_catalog", format="tuple")
     return connection

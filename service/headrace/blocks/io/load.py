@@ -3,7 +3,8 @@
 smallint, integer and bigint stay integers (Int16, Int32 and Int64 where there is a NULL), boolean stays boolean,
 timestamp is datetime64[us], timestamptz is the same in UTC, numeric is float64 (Decimal objects with `exact`; integers
 where it has whole numbers only and float64 could change one), text, uuid and enums are str, json and jsonb are dicts
-and lists, date and time are objects of datetime, bytea is bytes.
+and lists, date and time are objects of datetime, interval is timedelta64[us], bytea is bytes. What a type cannot hold
+is an error that names column and row: infinite times, years beyond 1 to 9999, spans of months.
 """
 
 from __future__ import annotations
@@ -13,7 +14,12 @@ from typing import Any
 
 import pandas as pd
 
+from headrace.blocks.io.base import ConnectorFault
+from headrace.blocks.io.times import first_out_of_range
+
 BATCH = 20_000
+_TIMES = frozenset({"date", "timestamp", "timestamptz", "interval"})
+_REMEDY = "Load it as text (column::text in the query), or leave such rows out: WHERE isfinite(column)."
 EXACT = 2**53
 """Below this float64 has every whole number."""
 
@@ -25,14 +31,35 @@ async def load_frame(connection: Any, query: str, limit: int, exact: bool) -> pd
     values: list[list[Any]] = [[] for _ in attributes]
     cursor = await statement.cursor()
     left = limit
-    while left > 0 and (rows := await cursor.fetch(min(BATCH, left))):
+    while left > 0 and (rows := await _fetched(cursor, min(BATCH, left), attributes)):
         left -= len(rows)
         for place, column in enumerate(values):
             column.extend([row[place] for row in rows])
     # An open portal keeps its tables from being replaced until the transaction ends; asyncpg has no public way.
     await cursor._close_portal(None)
+    for place, column in enumerate(values):
+        if attributes[place].type.name in _TIMES:
+            _refuse_out_of_range(column, attributes[place].name)
     series = [_series(column, attributes[place].type, exact) for place, column in enumerate(values)]
     return _frame(series, [attribute.name for attribute in attributes])
+
+
+async def _fetched(cursor: Any, most: int, attributes: Sequence[Any]) -> Sequence[Any]:
+    try:
+        rows: Sequence[Any] = await cursor.fetch(most)
+    except OverflowError as error:
+        names = ", ".join(attribute.name for attribute in attributes if attribute.type.name in _TIMES)
+        raise ConnectorFault(
+            f"A value of {names} is beyond the years 1 to 9999, which Python's times cannot hold.", remedy=_REMEDY
+        ) from error
+    return rows
+
+
+def _refuse_out_of_range(values: list[Any], name: str) -> None:
+    found = first_out_of_range(values)
+    if found is not None:
+        row, told = found
+        raise ConnectorFault(f"Column {name}, row {row + 1}: no type of pandas holds {told}.", remedy=_REMEDY)
 
 
 def _frame(series: Sequence[Any], names: Sequence[str]) -> pd.DataFrame:
