@@ -16,6 +16,7 @@ import pandas as pd
 import pytest
 from headrace.blocks import calling
 from headrace.blocks.pipeline_run import with_run
+from headrace.blocks.tracebacks import format_without_ours
 from headrace.domain.errors import HeadraceError
 
 PATH = "/project/transformers/clean_rows.py"
@@ -259,6 +260,15 @@ def test_output(output, *args):
 def test_kwargs(*args, **kwargs):
     assert kwargs['day'] == 'x'
 """
+
+
+def test_a_test_that_raises_tells_of_those_that_failed_before_it() -> None:
+    with pytest.raises(KeyError) as caught:
+        calling.run_tests(collected(TESTED), [3], {})
+    told = format_without_ours(caught.value)
+    assert "KeyError: 'day'" in told
+    assert "not one" in told
+    assert "not two" in told
 
 
 def test_all_tests_run_the_same_named_too_and_a_failing_one_fails_the_block() -> None:

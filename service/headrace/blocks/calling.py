@@ -284,10 +284,19 @@ def has_tests(collected: Collected) -> bool:
 def run_tests(collected: Collected, outputs: Sequence[Any], kwargs: Mapping[str, Any]) -> TestsReport:
     """Call every test on the block's outputs. Raises BlockTestsFailed when an assertion fails, after all have run.
 
-    What a test raises beside AssertionError ends the tests at once and is raised as it is.
+    What a test raises beside AssertionError ends the tests and is raised, with a note of each that failed before it.
     """
     tests = collected.registry.of("test")
-    failures = [told for test in tests if (told := _failure_of(test, outputs, kwargs, collected.path)) is not None]
+    failures: list[str] = []
+    for test in tests:
+        try:
+            told = _failure_of(test, outputs, kwargs, collected.path)
+        except Exception as error:
+            for earlier in failures:
+                error.add_note(f"Failed before it: {earlier}")
+            raise
+        if told is not None:
+            failures.append(told)
     report = TestsReport(len(tests) - len(failures), tuple(failures))
     if failures:
         raise BlockTestsFailed(report)
