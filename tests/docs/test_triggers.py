@@ -30,6 +30,9 @@ LISTED = {
 def test_triggers_on_the_pages_are_read_without_a_fault(tmp_path: Path, text: str) -> None:
     write_project(tmp_path)
     folder = write_pipeline(tmp_path, "p", {"b": []})
+    write_pipeline(tmp_path, "import", {"b": []})
+    (tmp_path / "sensors").mkdir(exist_ok=True)
+    (tmp_path / "sensors" / "new_orders.py").touch()  # what the pages' triggers follow
     (folder / "triggers.yaml").write_text(text)
     environ = {"GITHUB_SECRET": "s", "STRIPE_SECRET": "s", "SLACK_SECRET": "s", "HOOK_SECRET": "s"}
     reading = read_triggers(tmp_path, "p", environ)
